@@ -421,6 +421,12 @@ class Operation(Protocol):
     def text(self, data: JsonObject) -> str | None:
         """Return the text of a reply or an event; None if it has none."""
 
+    def written_bytes(self, data: JsonObject) -> int:
+        """Return the bytes of all that a model wrote in a reply or an event: each once in the events of a stream.
+
+        That is text, reasoning, refusals, and names and arguments of tool calls, of all choices; no images or sound.
+        """
+
 
 def plain_answer(value: Json, operation: Operation) -> list[Event] | None:
     """Return a plain answer to a request for a stream as the events of a stream; None if it is no answer."""

@@ -23,10 +23,12 @@ from gateway.operations.base import (
     words_in,
 )
 from gateway.operations.typed_events import TypedEvents, TypedJudge
+from gateway.operations.written import text_size
 from gateway.policy.failures import no_answer
 from gateway.wire.json import EMPTY, Json, JsonObject
 
 _EVENTS: Final = "sse"
+_TEXT_DELTA: Final = "transcript.text.delta"
 _TEXT_FORMATS: Final = frozenset({"srt", "text", "vtt"})
 _RATE: Final = 8000
 """Samples of a mock's sound in a second,"""
@@ -140,7 +142,7 @@ class Transcriptions(TypedEvents):
 
     def varying(self, data: JsonObject) -> Mapping[str, Json] | None:
         """Return the text of a delta."""
-        delta = data.get("delta") if data.get("type") == "transcript.text.delta" else None
+        delta = data.get("delta") if data.get("type") == _TEXT_DELTA else None
         return {"delta": delta} if isinstance(delta, str) and delta else None
 
     def is_last(self, event: Event) -> bool:
@@ -154,7 +156,7 @@ class Transcriptions(TypedEvents):
     def as_events(self, data: JsonObject) -> list[Event]:
         """Return a transcript as a delta with all of its text and the end."""
         more = {"usage": data["usage"]} if "usage" in data else {}
-        delta = {"type": "transcript.text.delta", "delta": data["text"]}
+        delta = {"type": _TEXT_DELTA, "delta": data["text"]}
         done = {"type": "transcript.text.done", "text": data["text"], **more}
         return [Event(event, name=str(event["type"]).encode()) for event in (delta, done)]
 
@@ -187,6 +189,12 @@ class Transcriptions(TypedEvents):
         text = data.get("delta", data.get("text")) if "choices" not in data else _content(first_choice(data))
         return text if isinstance(text, str) else None
 
+    def written_bytes(self, data: JsonObject) -> int:
+        """Return the bytes of a transcript, or of a delta, vLLM's too."""
+        if (kind := data.get("type")) is not None:
+            return text_size(data.get("delta")) if kind == _TEXT_DELTA else 0
+        return text_size(data.get("text")) + super().written_bytes(data)
+
 
 class _TranscriptJudge:
     """Checks the events of a transcript: OpenAI's by their type, vLLM's (`transcription.chunk`) by their choices."""
@@ -197,7 +205,7 @@ class _TranscriptJudge:
     hears_runs: Final = False
 
     def __init__(self, tokens_of: Callable[[JsonObject], dict[str, int] | None]) -> None:
-        content = ("transcript.text.delta", "transcript.text.segment", "transcript.text.done")
+        content = (_TEXT_DELTA, "transcript.text.segment", "transcript.text.done")
         self._typed = TypedJudge(content, "transcript.text.done", tokens_of)
         self._choices = ChoicesJudge(lambda choice: bool(_content(choice)), _has_delta, one_choice=True)
 

@@ -13,6 +13,7 @@ from gateway.adapters.events import Event, StreamJudge
 from gateway.errors import BadRequest
 from gateway.operations.content import DEFINED, json_bytes, media_in, opening, text_bytes, with_encoded
 from gateway.operations.errors import OPENAI_ERRORS, OpenAIErrors
+from gateway.operations.written import choices_bytes
 from gateway.policy.failures import (
     WHOLE,
     choice_error,
@@ -240,6 +241,10 @@ class OpenAIOperation:
     def text(self, data: JsonObject) -> str | None:
         """Return None."""
         return None
+
+    def written_bytes(self, data: JsonObject) -> int:
+        """Return the bytes of what a model wrote in all choices of a reply or an event."""
+        return choices_bytes(data)
 
     def break_event(self, envelope: JsonObject, number: int) -> bytes:
         """Return the error envelope as an event."""

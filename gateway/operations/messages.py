@@ -29,6 +29,7 @@ from gateway.operations.bonds import made_by_message, message_bonds
 from gateway.operations.content import opening
 from gateway.operations.errors import ANTHROPIC_ERRORS
 from gateway.operations.google_files import google_bonds
+from gateway.operations.written import text_size, value_size
 from gateway.policy.failures import no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, encode_json
@@ -41,6 +42,8 @@ _TEXT_FIELDS: Final[Mapping[str, str]] = {
 """Type of a delta → its field with text."""
 _CONTENT_FIELDS: Final[Mapping[str, str]] = {**_TEXT_FIELDS, "citations_delta": "citation"}
 """Type of a delta that is content unless it is empty → its field. A `signature_delta` alone is none."""
+_WRITTEN_FIELDS: Final[Mapping[str, str]] = {**_TEXT_FIELDS, "compaction_delta": "content"}
+"""Type of a delta → its field with what the model wrote."""
 _DELTA: Final = "content_block_delta"
 _HOSTED_BLOCKS: Final = frozenset({"server_tool_use", "mcp_tool_use"})
 """Blocks whose start names a tool that runs upstream: it may have effects, so nothing is asked twice."""
@@ -180,6 +183,16 @@ class Messages(_AnthropicOperation):
         texts = [block.get("text") for block in blocks or () if isinstance(block, dict) and block.get("type") == "text"]
         return "".join(text for text in texts if isinstance(text, str)) if texts else None
 
+    def written_bytes(self, data: JsonObject) -> int:
+        """Return the bytes of what the model wrote in a message, a delta, or the first event of a block."""
+        kind = data.get("type")
+        if kind == _DELTA:
+            delta = data.get("delta")
+            return text_size(delta.get(_WRITTEN_FIELDS.get(word(delta)))) if isinstance(delta, dict) else 0
+        if kind == "content_block_start":
+            return _block_bytes(data.get("content_block"))
+        return sum(map(_block_bytes, objects(data.get("content"))))
+
 
 class CountTokens(_AnthropicOperation):
     """Token counting, which is free upstream."""
@@ -313,6 +326,16 @@ def _block_events(index: int, block: Json) -> list[JsonObject]:
         *({"type": _DELTA, "index": index, "delta": delta} for delta in deltas),
         {"type": "content_block_stop", "index": index},
     ]
+
+
+def _block_bytes(block: Json) -> int:
+    """Return the bytes of what the model wrote in a content block. Results of tools are none of it."""
+    if not isinstance(block, dict):
+        return 0
+    kind = word(block)
+    if kind in _TOOL_BLOCKS:
+        return text_size(block.get("name")) + value_size(block.get("input"))
+    return text_size(block.get("content" if kind == "compaction" else "thinking" if kind == "thinking" else "text"))
 
 
 def _words(value: Json) -> int:

@@ -27,6 +27,7 @@ from gateway.operations.base import (
 from gateway.operations.bonds import made_by_item, made_by_response, response_bonds
 from gateway.operations.content import opening
 from gateway.operations.google_files import google_bonds
+from gateway.operations.written import text_size, value_size
 from gateway.policy.failures import UpstreamError, failed_by, no_answer
 from gateway.wire import sse
 from gateway.wire.json import Json, JsonObject, RawJson, encode_json
@@ -42,6 +43,9 @@ _DELTA: Final = ".delta"
 _CONTENT: Final = (".partial_image", "_command.added", ".compacting")
 """Ends of the types of other events that are content; `compacting` tells that a part of a summary was written."""
 _HAS_ITEM: Final = "response.output_item.done"
+_BEGINS_ITEM: Final = "response.output_item.added"
+_WRITTEN_FIELDS: Final = ("name", "arguments", "input", "code", "action", "actions", "operation", "queries")
+"""Fields of items that the model wrote, beside their texts: those of calls of tools, its own and hosted ones."""
 _KEPT: Final = ("store", "background")
 """Fields that have the upstream keep or go on with a response, if they are true."""
 _HOSTED_CALL: Final = "_call."
@@ -208,6 +212,14 @@ class Responses(_ResponsesOperation):
         ]
         return "".join(texts) if texts else None
 
+    def written_bytes(self, data: JsonObject) -> int:
+        """Return the bytes of what the model wrote in a response, a delta, or the first event of an item."""
+        kind = word(data)
+        if kind.endswith(_DELTA):
+            return text_size(data.get("delta"))
+        items = [data.get("item")] if kind == _BEGINS_ITEM else data.get("output")
+        return sum(map(_item_bytes, objects(items)))
+
 
 class InputTokens(_ResponsesOperation):
     """Counting the tokens of an input, which is free upstream."""
@@ -331,6 +343,15 @@ def _failure(data: JsonObject) -> UpstreamError:
     """Return the failure that a response or an event tells."""
     error = data.get("error")
     return failed_by(error) if isinstance(error, dict) and error else no_answer()
+
+
+def _item_bytes(item: JsonObject) -> int:
+    """Return the bytes of what the model wrote in an output item. Results of tools are none of it."""
+    if word(item).endswith("_output"):
+        return 0
+    parts = [*objects(item.get("content")), *objects(item.get("summary"))]
+    texts = sum(text_size(part.get("refusal" if "refusal" in part else "text")) for part in parts)
+    return texts + sum(value_size(item.get(name)) for name in _WRITTEN_FIELDS)
 
 
 def _item_events(index: int, item: JsonObject) -> list[JsonObject]:

@@ -503,6 +503,67 @@ async def test_a_client_that_leaves_a_stream_takes_the_text_that_came(
     assert abs(limited.used["client/ann tokens/day"] - 200) <= 5
 
 
+WRITTEN: dict[str, JsonObject] = {
+    "content": {"content": "word " * 8},
+    "reasoning_content": {"content": None, "reasoning_content": "word " * 8},
+    "reasoning": {"reasoning": "word " * 8},
+    "refusal": {"refusal": "word " * 8},
+    "tool_calls": {"tool_calls": [{"index": 0, "function": {"arguments": "word " * 8}}]},
+    "function_call": {"function_call": {"arguments": "word " * 8}},
+}
+"""Delta of a chunk → 40 bytes that a model wrote, which are 10 tokens."""
+
+
+def _stream(*deltas: JsonObject, finish: JsonObject | None = None) -> tuple[str, int]:
+    """Return a stream of chunks with these deltas, and the number of bytes before the last chunk and `[DONE]`."""
+    chunks = [{"id": "1", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    events = [f"data: {orjson.dumps(chunk).decode()}\n\n" for chunk in chunks]
+    last = {"id": "1", "choices": [{"index": 0, "delta": finish or {}, "finish_reason": "stop"}]}
+    return "".join([*events, f"data: {orjson.dumps(last).decode()}\n\ndata: [DONE]\n\n"]), len("".join(events))
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("chat/completions", name) for name in WRITTEN]
+    # Translations leave a `function_call` out.
+    + [(path, name) for path in ("messages", "responses") for name in WRITTEN if name != "function_call"],
+)
+async def test_a_client_that_leaves_a_stream_takes_all_that_the_model_wrote(
+    limited: Limited, upstream: ScriptedOpenAI, name: str, path: str
+) -> None:
+    """Tool calls, reasoning and refusals too, relayed and translated."""
+    first = {"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}]}
+    body, begun = _stream(first if name == "tool_calls" else {"role": "assistant"}, *[WRITTEN[name]] * 300)
+    upstream.script("a", body=body, content_type="text/event-stream", stall_after=begun)
+    limited.set(group("default", "90000 tokens/day"))
+    text: JsonObject = {"input": "x" * 400} if path == "responses" else {"messages": LONG, "max_tokens": 9}
+    url = f"{limited.gateway.url}/v1/{path}"
+    asked = {"model": "chatty", "stream": True, **text}
+    async with limited.gateway.session.post(url, json=asked, headers=limited.headers("ann")) as response:
+        seen = b""
+        while seen.count(b"word " * 8) < 300:
+            seen += await response.content.readany()
+    await until(lambda: not limited.open)
+    assert abs(limited.used["client/ann tokens/day"] - 3100) <= 30, "roughly: in runs, numbers grow"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_model_wrote_counts_where_no_usage_is_told(
+    limited: Limited, upstream: ScriptedOpenAI, *, stream: bool
+) -> None:
+    """All choices, and what comes beside the finish reason."""
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "x" * 4099}}
+    said = {"role": "assistant", "content": "x" * 4096, "reasoning_content": "x" * 4096, "tool_calls": [call]}
+    choices = [{"index": index, "message": said, "finish_reason": "stop"} for index in range(4)]
+    chunks = [{"choices": [{"index": index, "delta": said, "finish_reason": "stop"}]} for index in range(4)]
+    events = "".join(f"data: {orjson.dumps(chunk).decode()}\n\n" for chunk in chunks)
+    body = f"{events}data: [DONE]\n\n" if stream else orjson.dumps({"choices": choices})
+    upstream.script("a", body=body, content_type="text/event-stream" if stream else None)
+    limited.set(group("default", "90000 tokens/day"))
+    assert (await limited.chat(messages=LONG, stream=stream, n=4)).status == 200
+    assert limited.used == {"client/ann tokens/day": 100 + 4096 + 4096 + 4100}
+
+
 XAI = {
     "prompt_tokens": 10120, "completion_tokens": 1499, "total_tokens": 14428,
     "completion_tokens_details": {"reasoning_tokens": 2809},

@@ -11,6 +11,7 @@ from gateway.engine.limits.estimate import Estimate
 from gateway.operations.content import BYTES_PER_TOKEN
 from gateway.policy.failures import Kind
 from gateway.telemetry.report import CallReport
+from gateway.wire.json import Spliced
 
 UNUSED: Final = frozenset(
     {
@@ -40,7 +41,8 @@ def tokens_used(
 
     1. An answer that is whole, by its usage.
     2. No tokens, if every call ended before content in a kind of UNUSED.
-    3. Else, and where a usage lacks a count or has 0: `seen_tokens`. `text_bytes` is that of a stream that committed.
+    3. Else, and where a usage lacks a count or has 0: `seen_tokens`. `text_bytes`: those of all that a model wrote in a
+       stream that committed, or in a plain answer that does not tell its output.
 
     `answered`: a target gave a plain answer, or a stream that committed. `whole`: all of it came.
     """
@@ -83,13 +85,19 @@ def seen_tokens(told: Mapping[str, int] | None, expected: Estimate, text_bytes: 
 
 
 def text_bytes_of(operation: Operation, reply: Reply, told: Mapping[str, int] | None) -> int:
-    """Return the bytes of text in a plain answer that does not tell its output; 0 for one that does."""
-    text = None if told and told.get("completion") else operation.text(reply.data)
-    return len(text.encode("utf-8", "surrogatepass")) if text else 0
+    """Return the bytes of all that a model wrote in a plain answer that does not tell its output; 0 for one that does.
+
+    A long answer whose texts are shortened is measured as it came.
+    """
+    if told and told.get("completion"):
+        return 0
+    if operation.generates_text and type(reply.raw) is Spliced:
+        return len(reply.raw)
+    return operation.written_bytes(reply.data)
 
 
 class TextCount:
-    """Counts the text of a stream's events. Those that are not parsed are measured by the bytes around their text."""
+    """Counts what a model wrote in a stream's events. Those that are not parsed are measured by the bytes around it."""
 
     __slots__ = ("_operation", "_run", "_run_bytes", "_runs", "_text_bytes")
 
@@ -99,33 +107,29 @@ class TextCount:
         self._runs = 0
         self._run_bytes = 0
         self._run: Event | None = None
-        """The newest event that is a run, by which all are measured."""
+        """The newest event that is a run, by which all of its shape are measured."""
 
     def add(self, events: list[Event]) -> None:
         """Count further events."""
         for event in events:
             if event.is_run:
+                if self._run is not None and self._run.shape is not event.shape:
+                    self._text_bytes = self.bytes
+                    self._runs = self._run_bytes = 0
                 raw = event.raw or b""
-                self._runs += raw.count(b"\n\n")
+                self._runs += raw.count(b"\n\n") or raw.count(b"\r\n\r\n")
                 self._run_bytes += len(raw)
                 self._run = event
             elif event.data is not None:
-                self._text_bytes += self._text_of(event)
+                self._text_bytes += self._operation.written_bytes(event.data)
 
     @property
     def bytes(self) -> int:
-        """The bytes of text so far, roughly where events were not parsed."""
+        """The bytes so far, roughly where events were not parsed."""
         run = self._run
         if run is None or not self._runs:
             return self._text_bytes
         singles = run.singly()
-        around = (len(run.raw or b"") - sum(map(self._text_of, singles))) / len(singles)
+        written = sum(self._operation.written_bytes(event.data or {}) for event in singles)
+        around = (len(run.raw or b"") - written) / len(singles)
         return self._text_bytes + max(0, round(self._run_bytes - around * self._runs))
-
-    def _text_of(self, event: Event) -> int:
-        """Return the bytes of text in a parsed event."""
-        varying = None if event.data is None else self._operation.varying(event.data)
-        if not varying:
-            return 0
-        texts = (text for name, text in varying.items() if name != "obfuscation" and isinstance(text, str))
-        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)

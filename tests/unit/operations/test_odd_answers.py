@@ -32,24 +32,34 @@ _RESPONSE: Final[JsonObject] = {
     ],
     "usage": {"input_tokens": 1, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 1}},
 }  # fmt: skip
+_SAID: Final[JsonObject] = {
+    "content": [{"text": "x", "thinking": [{"text": "t"}]}], "reasoning": "r", "refusal": "n",
+    "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}], "audio": {"transcript": "a"},
+    "function_call": {"name": "f", "arguments": "{}"},
+}  # fmt: skip
 _CHAT: Final[JsonObject] = {
-    "id": "c", "choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}],
+    "id": "c", "choices": [{"index": 0, "message": _SAID, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1},
 }  # fmt: skip
 PLAIN: Final[dict[str, JsonObject]] = {"chat": _CHAT, "messages": _MESSAGE, "responses": _RESPONSE}
 EVENTS: Final[dict[str, list[JsonObject]]] = {
     "chat": [
-        {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}], "usage": {"prompt_tokens": 1}},
+        {"choices": [{"index": 0, "delta": _SAID, "finish_reason": None}], "usage": {"prompt_tokens": 1}},
     ],
     "messages": [
         {"type": "message_start", "message": _MESSAGE},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "name": "f", "input": {}}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "t"}},
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}},
         {"type": "message_stop"},
     ],
     "responses": [
         {"type": "response.output_text.delta", "sequence_number": 1, "delta": "x", "item_id": "m"},
+        {
+            "type": "response.output_item.added", "sequence_number": 1,
+            "item": {"type": "reasoning", "summary": [{"text": "s"}], "content": [{"text": "r"}], "action": {"a": 1}},
+        },
         {"type": "response.completed", "sequence_number": 2, "response": _RESPONSE},
         {"type": "error", "error": {"message": "x", "code": "y"}},
     ],
@@ -75,6 +85,7 @@ def test_a_plain_answer(name: str) -> None:
             with suppress(UpstreamError):
                 operation.check_reply(answer)
                 operation.tokens(answer)
+            operation.written_bytes(answer)
         plain_answer(answer, operation)
 
 
@@ -90,5 +101,6 @@ def test_an_event(name: str, event: JsonObject) -> None:
                 operation.is_text_event(odd)
             operation.varying(odd)
             operation.tokens(odd)
+            operation.written_bytes(odd)
             operation.is_final_event(odd)
             operation.is_last(Event(odd))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.adapters.base import Reply
+from gateway.adapters.base import Operation, Reply
 from gateway.adapters.events import Event
+from gateway.adapters.text_runs import shape_of
 from gateway.engine.limits.uses import UNUSED, TextCount, text_bytes_of, tokens_used, was_called
-from gateway.operations import CHAT
+from gateway.operations import CHAT, OPERATIONS
 from gateway.policy.failures import Kind
 from gateway.telemetry.report import Attempt, CallReport
+from gateway.wire.json import Spliced, decode_json
+from gateway.wire.sse import event_data
 from tests.compiling import step
 
 EXPECTED = (100, 50)
@@ -57,6 +60,19 @@ def test_the_text_of_an_answer_counts_unless_it_tells_its_output() -> None:
     assert text_bytes_of(CHAT, reply, {"prompt": 3, "completion": 2}) == 0
     for told in (None, {"prompt": 3}, {"prompt": 0, "completion": 0}):
         assert text_bytes_of(CHAT, reply, told) == 5
+
+
+def test_all_that_an_answer_says_counts() -> None:
+    said = {"content": "hello", "reasoning_content": "12345", "refusal": "12345"}
+    choices = [{"index": index, "message": said, "finish_reason": "stop"} for index in range(4)]
+    assert text_bytes_of(CHAT, Reply({"choices": choices}), None) == 60
+
+
+def test_a_long_answer_whose_texts_are_shortened_is_measured_as_it_came() -> None:
+    came = Spliced([b"x" * 900, b"y" * 100])
+    assert text_bytes_of(CHAT, Reply(CHAT.reply("xx~yy", {}), came), {"prompt": 3}) == 1000
+    assert text_bytes_of(CHAT, Reply(CHAT.reply("xx~yy", {}), came), {"completion": 3}) == 0
+    assert text_bytes_of(OPERATIONS["embeddings"], Reply({"data": []}, came), {"prompt": 3}) == 0
 
 
 def test_an_answer_without_usage_by_its_input_and_text() -> None:
@@ -110,3 +126,42 @@ def test_text_is_counted_in_events_and_in_runs_of_them() -> None:
     text.add([Event(None, (chunk % "word " * 10).encode(), is_run=True)])
     text.add([Event(None, (chunk % "more" * 4).encode(), is_run=True)])
     assert text.bytes == 3 + 50 + 16
+
+
+def run_of(*events: bytes, operation: Operation) -> Event:
+    """Return events as one run of the shape of the first."""
+    data = decode_json(event_data(events[0]) or b"")
+    return Event(None, b"".join(events), is_run=True, shape=shape_of(events[0], data, operation.varying))
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_runs_of_other_shapes_are_measured_each_by_its_own(end: bytes) -> None:
+    messages = OPERATIONS["messages"]
+    start = b'data: {"type":"content_block_delta","index":0,"delta":'
+    thought = start + b'{"type":"thinking_delta","thinking":"a"}}' + 2 * end
+    piece = start + b'{"type":"input_json_delta","partial_json":"bcd"}}' + 2 * end
+    count = TextCount(messages)
+    count.add([run_of(*[thought] * 50, operation=messages)])
+    assert count.bytes == 50
+    pieces = run_of(*[piece] * 10, operation=messages)
+    count.add([pieces, pieces])
+    assert count.bytes == 50 + 60
+    count.add([run_of(thought, operation=messages)])
+    assert count.bytes == 50 + 60 + 1
+
+
+def test_numbers_and_padding_of_a_run_are_no_text() -> None:
+    responses = OPERATIONS["responses"]
+    event = 'data: {"type":"response.output_text.delta","sequence_number":%d,"delta":"four","obfuscation":"%s"}\n\n'
+    count = TextCount(responses)
+    count.add([run_of(*[(event % (n, "x" * 9)).encode() for n in range(10, 60)], operation=responses)])
+    assert count.bytes == 200
+
+
+def test_reasoning_and_tool_calls_of_a_stream_count_and_content_beside_the_finish_reason() -> None:
+    count = TextCount(CHAT)
+    call = {"index": 0, "function": {"arguments": "12345"}}
+    for delta in ({"reasoning_content": "12345"}, {"reasoning": "12345"}, {"refusal": "12345"}, {"tool_calls": [call]}):
+        count.add([Event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})])
+    count.add([Event({"choices": [{"index": 1, "delta": {"content": "12345"}, "finish_reason": "stop"}]})])
+    assert count.bytes == 25
