@@ -25,7 +25,7 @@ _REGIONS: Final = ("aws_region_name", "region_name", "vertex_location")
 
 
 def unreachable_steps(policy: Policy) -> Iterator[Finding]:
-    """Find a chain's first entry that no failure, but at most a cooldown, leads to, or a condition too late."""
+    """Find a chain's first entry that no failure or full limit, but at most a cooldown, leads to; a late condition."""
     for chain in policy.chains:
         for item, following in pairwise(chain.items if chain.route.hedge is None else ()):
             message = _why_left(chain, item.parts) if item.when is None else None
@@ -118,6 +118,8 @@ def _shadowed(chain: Chain) -> Iterator[Finding]:
 def _why_last(chain: Chain, step: Step) -> str | None:
     """Return why no failure of a step leads to the next one, or None when one does."""
     name = step.target.name
+    if step.target.endpoint.limits:  # the next one is called while they are full
+        return None
     if _always_answers(step.target.endpoint, step.target.model) and chain.route.stream.hold != "full":
         return f"nothing from here on is ever tried: {name}, just before, always answers"
     if step.fallback_on:
