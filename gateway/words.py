@@ -6,6 +6,7 @@ import heapq
 import math
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Set
+from decimal import Decimal
 from difflib import get_close_matches
 from itertools import groupby, pairwise
 from typing import Final
@@ -33,6 +34,12 @@ def as_duration(duration_s: float) -> str:
 def as_share(share: float) -> str:
     """Return a share from 0 to 1 as a config file writes it: `50%`, `0.5%`."""
     return f"{round(share * 100, 7):g}%"
+
+
+def as_number(number: float) -> str:
+    """Return a number as a config file writes it: `50`, `1000000000`, `0.000001`. Without an exponent."""
+    text = format(Decimal(str(number)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _in_seconds(milliseconds: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 from gateway.cli.settings import duration_s, size
 from gateway.importers.litellm.values import duration
 from gateway.simulation.walk import walk
-from gateway.words import as_duration, did_you_mean, seconds, shown, shown_size, with_repeats
+from gateway.words import as_duration, as_number, did_you_mean, seconds, shown, shown_size, with_repeats
 from tests.compiling import route
 
 MANY = [f"alias-{number}" for number in range(5000)]
@@ -130,3 +130,10 @@ def test_a_small_table_still_gets_what_a_full_comparison_suggests() -> None:
     for name in ("opnai/gpt4o", "azure/lama3", "groq/o3mini", "gpt-4o", "azur/gpt-5", "zzz"):
         best = get_close_matches(name, known, n=1)
         assert did_you_mean(name, known) == (f"; did you mean {best[0]!r}?" if best else "")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(50, "50"), (50.0, "50"), (1e9, "1000000000"), (1e-6, "0.000001"), (-0.5, "-0.5"), (0.0, "0")]
+)
+def test_a_number_is_written_without_an_exponent(number: float, text: str) -> None:
+    assert as_number(number) == text

@@ -8,7 +8,7 @@ from typing import Final, cast
 
 from gateway.config.model.specs import LimitSpec
 from gateway.policy.limits import Unit, Window
-from gateway.words import did_you_mean
+from gateway.words import as_number, did_you_mean
 
 UNITS: Final[tuple[Unit, ...]] = ("requests", "tokens", "spend", "concurrent")
 COUNTED: Final = UNITS[:2]
@@ -20,6 +20,8 @@ MOST: Final = 10**12
 """The greatest amount that the schema takes."""
 _MULTIPLES: Final = {"": 1, "k": 1000, "M": 1_000_000}
 _AMOUNT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kM]?)")
+_WRITTEN: Final = re.compile(r"[0-9]{1,12}|[0-9]{1,9}(?:\.[0-9]{1,6})?[kM]")
+"""The amounts that the schema takes, but for zero."""
 _LIMIT: Final = re.compile(
     rf"\s*+({_AMOUNT.pattern})\s++(?:({'|'.join(COUNTED)})/({'|'.join(WINDOWS)})|concurrent)\s*+"
 )
@@ -62,7 +64,7 @@ def normal_form(text: str) -> str:
 def limit_text(unit: Unit, amount: float, per: Window | None) -> str:
     """Return a limit in its normal form: `400k tokens/minute`, `20 concurrent`, `$50/day`."""
     if unit == "spend":
-        return f"${_plain(amount)}/{per}"
+        return f"${as_number(amount)}/{per}"
     return f"{amount_text(amount)} {unit if per is None else f'{unit}/{per}'}"
 
 
@@ -71,14 +73,8 @@ def amount_text(amount: float) -> str:
     for sign in ("M", "k"):
         multiple = _MULTIPLES[sign]
         if amount >= multiple and amount % (multiple // 10) == 0:
-            return f"{_plain(amount / multiple)}{sign}"
-    return _plain(amount)
-
-
-def _plain(number: float) -> str:
-    """Return a number without an exponent and without zeros at its end."""
-    text = format(Decimal(str(number)), "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
+            return f"{as_number(amount / multiple)}{sign}"
+    return as_number(amount)
 
 
 def why_no_limit(text: str) -> str:
@@ -92,22 +88,24 @@ def why_no_limit(text: str) -> str:
         return "is no limit; dollars are written {spend: 50, per: day}"
     if letter not in _MULTIPLES or not re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", number):
         return f"has an odd number; write it as 60, 400k (thousands) or 5M (millions), such as '5M {COUNTED[1]}/day'"
+    exact = Decimal(number) * _MULTIPLES[letter]
+    if exact == 0:
+        return "is a limit of nothing; it is above zero"
+    if exact > MOST:
+        return f"is too much; at most {MOST:,} is possible"
+    if exact % 1:
+        return f"is no whole number; {HOW}"
+    amount = f"{number}{letter}" if _WRITTEN.fullmatch(f"{number}{letter}") else amount_text(float(exact))
     if words in _SLIPS:
-        return f"is no limit; did you mean '{number}{letter} {_SLIPS[words]}'?"
+        return f"is no limit; did you mean '{amount} {_SLIPS[words]}'?"
     unit, slash, window = words.partition("/")
     if slash and unit.strip() in COUNTED and window.strip() not in WINDOWS:
         hint = did_you_mean(window.strip(), WINDOWS) or f"; the windows are {', '.join(WINDOWS)}"
         return f"has the window {window.strip()!r}{hint}"
     if words in COUNTED:
-        return f"has no window; write '{number}{letter} {words}/minute', or another of {', '.join(WINDOWS)}"
-    if float(number) == 0:
-        return "is a limit of nothing; it is above zero"
+        return f"has no window; write '{amount} {words}/minute', or another of {', '.join(WINDOWS)}"
     one = "/".join(part if part.endswith("s") or part in WINDOWS else f"{part}s" for part in re.split(r" ?/ ?", words))
     if one.partition("/")[0] not in COUNTED and words != "concurrent":
         return f"is no limit; {HOW}"
-    if float(number) * _MULTIPLES[letter] > MOST:
-        return f"is too much; at most {MOST:,} is possible"
-    if "." in number and not letter:
-        return f"is no whole number; {HOW}"
-    meant = f"{number}{letter} {words if words == 'concurrent' else one}"
+    meant = f"{amount} {words if words == 'concurrent' else one}"
     return f"is no limit; did you mean '{meant}'?" if _LIMIT.fullmatch(meant) else f"is no limit; {HOW}"

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.config.document.yaml_tree import Where
+from gateway.config.document.yaml_tree import Where, resolve
 from gateway.config.model.limit_texts import HOW, UNITS, WINDOWS, why_no_limit
 from gateway.policy.conditions import DAYS
 from gateway.policy.secrets import is_secret_name, mask_key
 from gateway.wire.json import Json, JsonObject
-from gateway.words import cut, did_you_mean, meant
+from gateway.words import as_number, cut, did_you_mean, meant
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -78,10 +78,11 @@ _FORMS: Final = {
     ),
     "pause": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
     "limit": ("bad-limit", f"is no limit; {HOW}"),
-    "price": ("bad-price", "is no price; write dollars per million tokens, a number from 0"),
+    "price": ("bad-price", "is no price; write dollars per million tokens, a number from 0 to 1000000"),
     "providerName": ("bad-name", "is no name for a provider; it holds no slash, no spaces and no control characters"),
-    "rate": ("bad-price", "is no price; write dollars per million tokens, a number from 0"),
+    "rate": ("bad-price", "is no price; write dollars per million tokens, a number from 0 to 1000000"),
     "during": ("bad-during", "is no time of the week; write it like 'mon-fri 08:00-18:00 Europe/Berlin'"),
+    "retryAfter": ("bad-duration", "is no duration; write 30s, 2m, 1h, a number of seconds, or null for none"),
     "share": ("bad-share", "is no share; write a percentage such as 5%, or a number from 0 to 1"),
     "span": ("bad-duration", "is no duration; write 0, 250ms, 10s, 2m, 1h, or a number of seconds"),
     "step": _TARGET,
@@ -115,6 +116,7 @@ _WANTED: Final = {
     "pool": "a mapping of targets to weights, or a list of members",
     "rate": "a number",
     "scripted": "a kind of failure, a status, or a mapping",
+    "retryAfter": "a duration such as 30s, a number of seconds, a mapping, or null for none",
     "share": "a percentage such as 5%, or a number from 0 to 1",
     "span": f"{_DURATION}, or a mapping",
     "step": "a target, or a mapping",
@@ -282,6 +284,10 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
         code, message = _FORMS[form]
         if keyword == "maximum" and code == "bad-duration":
             message = f"is too long; at most {rule['maximum']} seconds are possible"
+        elif keyword == "maximum" and code in ("bad-limit", "bad-price"):
+            message = f"is too much; at most {rule['maximum']:,} is possible"
+        elif "number" in rules_types(rule) and _is_quoted_number(shown):
+            message = "is text, not a number; leave the quotes out"
         elif form == "limit":
             message = why_no_limit(shown[1:-1])
         elif form == "during" and _NO_ZONE.fullmatch(shown[1:-1]):
@@ -294,6 +300,11 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
     if keyword in bounds:
         return Misfit(where, "bad-value", f"expected {_expected(rule)} of {bounds[keyword]} {rule[keyword]}{found}")
     return Misfit(where, "bad-value", f"spaces and control characters cannot stand here{found}")
+
+
+def _is_quoted_number(shown: str) -> bool:
+    value = resolve(shown[1:-1]) if shown[:1] in ("'", '"') else None
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _unknown(form: str, where: Where, known: Iterable[str]) -> Misfit:
@@ -400,7 +411,11 @@ def _shown(written: Json, where: Where, index: int | None = None, *, secret: boo
     value = _at(written, where if index is None else (*where, index))
     if secret or isinstance(value, (dict, list)):
         return ""
-    return _quoted(mask_key(value)) if isinstance(value, str) else str(value)[:_SHOWN]
+    return _quoted(mask_key(value)) if isinstance(value, str) else _as_written(value)
+
+
+def _as_written(value: Json) -> str:
+    return as_number(value)[:_SHOWN] if isinstance(value, float) else str(value)[:_SHOWN]
 
 
 def _quoted(text: str) -> str:

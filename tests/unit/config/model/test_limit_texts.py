@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,6 +60,16 @@ def test_every_other_text_is_refused_in_words(text: str) -> None:
         assert not said.endswith(".")
 
 
+NUMBERS = st.from_regex(r"\A[0-9]{1,13}(\.[0-9]{1,8})?[kM]?\Z")
+
+
+@given(NUMBERS, st.sampled_from(["rpm", "tokens", "request/day", "Tokens/hour", "concurrents"]))
+def test_what_is_suggested_is_a_limit(number: str, words: str) -> None:
+    said = why(f"{number} {words}")
+    suggestion = re.search(r"did you mean '(.+)'\?|; write '(.+)', or another", said)
+    assert suggestion is None or LIMIT(suggestion[1] or suggestion[2]), said
+
+
 @pytest.mark.parametrize(
     ("amount", "text"),
     [
@@ -100,6 +112,11 @@ def test_spend_is_written_in_dollars(amount: float, text: str) -> None:
         ("1.5 tokens/day", "is no whole number"),
         ("0k tokens/day", "is a limit of nothing"),
         ("$50/day", "{spend: 50, per: day}"),
+        ("0.0000001M tokens/minute", "is no whole number"),
+        ("1.0000000M tokens/minute", "did you mean '1M tokens/minute'?"),
+        ("1000000000000 tokens/day", "did you mean '1000000M tokens/day'?"),
+        ("1.5 rpm", "is no whole number"),
+        ("0 rpm", "is a limit of nothing"),
         ("60 concurrent/minute", "write it like"),
         ("concurrent", "write it like"),
     ],
