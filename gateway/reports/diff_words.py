@@ -129,7 +129,7 @@ def _group_text(change: Change, field: str, quote: Quote) -> str:
         case "models":
             return limit_words.models_text(change.old, change.new, quote)
         case "share":
-            return "share their limits now" if change.new else "have their limits each for itself now"
+            return "share one set of limits now" if change.new else "each has limits of its own now"
     if change.kind == "removed":
         return "gone, requests of its clients are refused with 403 now"
     return f"new, {limit_words.group_text(change.new, quote)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.config.model.limit_texts import amount_text
 from gateway.wire.json import Json, JsonObject
-from gateway.words import count, rough_size, shown
+from gateway.words import as_number, count, rough_size, shown
 
 Quote = Callable[[str], str]
 
@@ -34,12 +34,12 @@ def limit_list(limits: Mapping[str, Any], quote: Quote) -> str:
 
 
 def _in_full(bucket: str, limit: JsonObject, quote: Quote) -> str:
-    then = f", then {quote(limit['then'])}" if "then" in limit else ""
+    then = f" (then {quote(limit['then'])})" if "then" in limit else ""
     return f"{_amount(bucket, limit)}{_of(bucket)}{then}"
 
 
 def _amount(bucket: str, limit: JsonObject) -> str:
-    return f"${limit['amount']:g}" if bucket.startswith("spend") else amount_text(limit["amount"])
+    return _dollars(limit["amount"]) if bucket.startswith("spend") else amount_text(limit["amount"])
 
 
 def _of(bucket: str) -> str:
@@ -68,9 +68,10 @@ def _names(names: list[str], quote: Quote) -> str:
 def group_text(group: JsonObject, quote: Quote) -> str:
     """Return what a new group may do."""
     models = "every alias" if group["models"] is None else _names(group["models"], quote)
-    limits = f", {limit_list(group['limits'], quote)}" if group["limits"] else ", without limits"
-    shared = " together" if group["share"] and group["limits"] else ""
-    return f"may ask for {models}{limits}{shared}"
+    if not group["limits"]:
+        return f"may ask for {models}, without limits"
+    whose = "all together" if group["share"] else "each"
+    return f"may ask for {models}, {whose} {limit_list(group['limits'], quote)}"
 
 
 def price_text(price: Json) -> str:
@@ -79,9 +80,13 @@ def price_text(price: Json) -> str:
         return "by the price data"
     values = dict.fromkeys([price["input"], price["output"], price["cached_input"]])
     if len(values) == 1:
-        return f"${price['input']:g}"
-    cached = f", ${price['cached_input']:g} cached" if price["cached_input"] != price["input"] else ""
-    return f"${price['input']:g} in, ${price['output']:g} out{cached}"
+        return _dollars(price["input"])
+    cached = f", {_dollars(price['cached_input'])} cached" if price["cached_input"] != price["input"] else ""
+    return f"{_dollars(price['input'])} in, {_dollars(price['output'])} out{cached}"
+
+
+def _dollars(amount: float) -> str:
+    return f"${as_number(amount)}"
 
 
 def cache_text(old: Json, new: Json) -> str:

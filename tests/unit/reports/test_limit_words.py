@@ -16,7 +16,10 @@ from gateway.wire.json import Json, JsonObject
         ({"spend/day": {"amount": 50}}, {"spend/day": {"amount": 2.5}}, "$50 → $2.5 a day"),
         ({"concurrent": {"amount": 9}}, {}, "the limit of 9 at once is gone"),
         ({}, {"concurrent": {"amount": 9}}, "at most 9 at once now"),
-        ({}, {"spend/day": {"amount": 9, "then": "b"}}, "at most $9 a day, then `b` now"),
+        ({}, {"spend/day": {"amount": 9, "then": "b"}}, "at most $9 a day (then `b`) now"),
+        ({"spend/day": {"amount": 9, "then": "b"}}, {}, "the limit of $9 a day (then `b`) is gone"),
+        ({"spend/month": {"amount": 0.05}}, {"spend/month": {"amount": 1e-6}}, "$0.05 → $0.000001 a month"),
+        ({"spend/month": {"amount": 1e6}}, {"spend/month": {"amount": 1234567.5}}, "$1000000 → $1234567.5 a month"),
         (
             {"spend/day": {"amount": 9}, "concurrent": {"amount": 1}},
             {"spend/day": {"amount": 9, "then": "b"}, "concurrent": {"amount": 2}},
@@ -45,9 +48,13 @@ def test_models(old: list[str] | None, new: list[str] | None, text: str) -> None
 
 def test_a_group_in_full() -> None:
     assert group_text({"models": None, "limits": {}, "share": True}, str) == "may ask for every alias, without limits"
-    limits = {"requests/day": {"amount": 1000}, "spend/month": {"amount": 9}}
+    limits: JsonObject = {"requests/day": {"amount": 1000}, "spend/month": {"amount": 9}}
     assert group_text({"models": ["a"], "limits": limits, "share": True}, str) == (
-        "may ask for a, 1k requests a day, $9 a month together"
+        "may ask for a, all together 1k requests a day, $9 a month"
+    )
+    limits = {"tokens/month": {"amount": 5e6, "then": "small"}, "concurrent": {"amount": 2}}
+    assert group_text({"models": ["a"], "limits": limits, "share": False}, str) == (
+        "may ask for a, each 5M tokens a month (then small), 2 at once"
     )
 
 
@@ -57,6 +64,7 @@ def test_a_group_in_full() -> None:
         (None, "by the price data"),
         ({"input": 2, "output": 2, "cached_input": 2}, "$2"),
         ({"input": 1, "output": 4, "cached_input": 1}, "$1 in, $4 out"),
+        ({"input": 1e-6, "output": 1e6, "cached_input": 1e-7}, "$0.000001 in, $1000000 out, $0.0000001 cached"),
         ({"input": 1.25, "output": 4, "cached_input": 0.1}, "$1.25 in, $4 out, $0.1 cached"),
     ],
 )
