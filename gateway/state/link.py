@@ -51,6 +51,7 @@ _OF_DATA: Final = re.compile(
 """What Redis says, in the words of 6 and 7, when a command meets a value that no gateway has written."""
 _MOVED: Final = re.compile(r"(?:MOVED )?[0-9]+ (?P<host>\S*):(?P<port>[0-9]+)")
 """What a node of a cluster answers that lacks a slot: its number, and who has it. redis-py 8 cuts the word off."""
+_OF_SCRIPT: Final = re.compile(r",? ?script: [0-9a-f]{40}, on @user_script:[0-9]+\.?")  # Redis adds it to errors
 _CLOSED: Final = "the connection is lost"
 MAX_MOVES: Final = 5
 """Nodes of a cluster that are asked, one after the other, for the one that has our slot."""
@@ -437,12 +438,12 @@ class Link:
             now_s = asyncio.get_running_loop().time()
             if now_s - self._refusal_told_s >= TOLD_S:
                 self._refusal_told_s = now_s
-                reason = printable(text)[:MAX_REASON]
+                reason = _reason(text)
                 log.error("a key in Redis is not of this gateway", extra={**self._told, "reason": reason})
             asked.fail(Refusal(text))
         else:
             self._sent.appendleft(asked)
-            self._break(printable(text)[:MAX_REASON], "refused")
+            self._break(_reason(text), "refused")
 
     def distrust(self) -> None:
         """Begin an outage: an answer is not of the form that its command has, so the next ones may be others' too."""
@@ -486,9 +487,14 @@ def _load() -> tuple[Any, Any]:
     return redis, hiredis
 
 
+def _reason(text: str) -> str:
+    """Return what Redis or the library says, for the log."""
+    return printable(_OF_SCRIPT.sub("", text))[:MAX_REASON]
+
+
 def _why(error: BaseException) -> str:
     """Return a reason for the log. No text of the library has a password."""
     if type(error) is RuntimeError:  # uvloop's, of a connection that is closed while something is sent
         return _CLOSED
-    text = printable(str(error))[:MAX_REASON]
+    text = _reason(str(error))
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

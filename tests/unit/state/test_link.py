@@ -116,7 +116,38 @@ async def test_a_user_that_may_run_no_scripts(redis: RedisServer, caplog: pytest
 
 async def test_a_replica_takes_no_writes(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     await redis.ask("REPLICAOF", "127.0.0.1", "1")
-    assert "read only" in await reason(redis.address, caplog)
+    assert await reason(redis.address, caplog) == "ReadOnlyError: You can't write against a read only replica."
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), "READONLY You can't write against a read only replica."),
+        (("CONFIG", "SET", "maxmemory", "1"), "OOM command not allowed when used memory > 'maxmemory'."),
+    ],
+    ids=lambda part: part[0] if isinstance(part, tuple) else "",
+)
+async def test_what_redis_refuses_a_script_with_is_told_without_the_script(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture, command: tuple[str, ...], text: str
+) -> None:
+    link = Link(redis.address, prefix="gateway", timeout_s=0.5)
+    store = SharedStore(link, on_error="deny")
+    async with linked(link):
+        await until(lambda: link.is_up)
+        await redis.ask(*command)
+        with pytest.raises(StateUnavailable):
+            await store.reserve("a", buckets("9 requests/minute"), {"requests": 1})
+        await until(lambda: bool(caplog.records))
+    assert caplog.records[0].__dict__["reason"] == text
+
+
+async def test_a_redis_that_is_killed(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    link = Link(redis.address, prefix="gateway", timeout_s=0.5)
+    async with linked(link):
+        await until(lambda: link.is_up)
+        await redis.kill()
+        await until(lambda: bool(caplog.records))
+    assert caplog.records[0].__dict__["reason"] == "the connection is lost"
 
 
 async def test_a_node_of_a_cluster(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
