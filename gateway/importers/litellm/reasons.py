@@ -18,7 +18,7 @@ ALWAYS: Final = "this is always so here"
 
 _NO_HOOK: Final = "nothing is sent to other services from here; write a hook (hooks.post), or read /metrics and the log"
 _NO_CACHE: Final = "to keep answers, write `cache` on the aliases"
-_NO_STORE: Final = "each process keeps its own cooldowns and counters; there is no shared store"
+STATE: Final = "replicas share a Redis that `gateway serve --state redis://…` names, not the file"
 _NO_DATABASE: Final = "there is no database; keys are in a file, groups of clients and their limits under `clients`"
 _NO_BUDGET: Final = "a budget is a limit of spend here: write {spend: N, per: day} in `limits` of the provider"
 _NO_LIMIT: Final = "write it as a limit such as `20 concurrent`, of a group under `clients` or of a provider"
@@ -44,16 +44,27 @@ TOP: Final = _by_key(
             mcp_servers mcp_tools finetune_settings files_settings vector_store_registry search_tools prompts
             assistant_settings agents
         """,
-        _NO_STORE: "redis_settings",
+        STATE: "redis_settings",
         "there are no pass-through routes here": "default_vertex_config",
         "the flags of `gateway serve` say how the server runs": "worker_config",
     }
 )
 """Top-level keys."""
 
+CACHE: Final = _by_key(
+    {
+        STATE: """
+            host port db url username password ssl redis_startup_nodes service_name sentinel_nodes sentinel_password
+            max_connections redis_flush_size gcp_service_account gcp_ssl_ca_certs
+        """,
+        "keys in a Redis begin with `--state-prefix` of `gateway serve`": "namespace",
+    }
+)
+"""Keys of `cache_params`."""
+
 ROUTER: Final = _by_key(
     {
-        _NO_STORE: "redis_host redis_password redis_port redis_url redis_db cache_kwargs client_ttl",
+        STATE: "redis_host redis_password redis_port redis_url redis_db cache_kwargs client_ttl",
         _NO_CACHE: "cache_responses caching_groups",
         "a `pick` has no settings": "routing_strategy_args",
         "every kind of failure counts the same towards a cooldown, the client's own not at all": "allowed_fails_policy",

@@ -17,7 +17,7 @@ from gateway.importers.litellm.deployments import (
 )
 from gateway.importers.litellm.limits import BY_USAGE, LIMITS
 from gateway.importers.litellm.order import ANY, DEFAULT_MAX_FALLBACKS, Rule
-from gateway.importers.litellm.reasons import ALWAYS, BLOCKS, LIBRARY, ROUTER, SERVER, TOP
+from gateway.importers.litellm.reasons import ALWAYS, BLOCKS, CACHE, LIBRARY, ROUTER, SERVER, STATE, TOP
 from gateway.importers.litellm.report import Report
 from gateway.importers.litellm.values import (
     duration,
@@ -431,13 +431,13 @@ class SettingsReader:
                 self._report.exact(place, "as the `ttl`")
             elif name == "type":
                 verdict = self._report.exact if kind == "local" else self._report.approximate
-                verdict(place, "answers are kept in memory")
+                verdict(place, "answers are kept in memory" + ("" if kind == "local" else f"; {STATE}"))
             elif value is None:
                 self._report.cover(place)
             elif (name, value) == ("mode", "default_on"):
                 self._report.exact(place, ALWAYS)
             else:
-                self._report.left_out(place, "a cache has a ttl here, and a scope")
+                self._report.left_out(place, CACHE.get(name, "a cache has a ttl here, and a scope"))
 
     def _switches(self) -> None:
         """Report settings that always hold here, or that have no effect of their own."""

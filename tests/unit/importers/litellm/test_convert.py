@@ -14,6 +14,7 @@ import pytest
 
 from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import parse
+from gateway.config.format.format import format_bytes
 from gateway.importers.litellm.convert import Imported, convert, validated
 from gateway.importers.litellm.draft import Alias, Draft, Reference, Step, Upstream
 from gateway.importers.litellm.report import Report, Verdict
@@ -70,6 +71,11 @@ class TestCases:
         found = convert(file.read_bytes(), source=file.name)
         assert found.routes == file.with_suffix(".routes.yaml").read_text(encoding="utf-8")
         assert found.as_text(file.name) == file.with_suffix(".report").read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+    def test_the_result_is_in_its_normal_form(self, file: Path) -> None:
+        routes = file.with_suffix(".routes.yaml")
+        assert format_bytes(routes.read_bytes(), name=routes.name).data == routes.read_bytes()
 
     @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
     def test_the_result_is_valid_and_every_line_of_the_report_stands_in_the_config(self, file: Path) -> None:

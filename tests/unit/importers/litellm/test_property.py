@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.config.compiler.compiler import Compiler
+from gateway.config.format.format import format_bytes
 from gateway.importers.litellm.convert import Imported, convert
 from gateway.wire.json import Json
 
@@ -150,6 +151,13 @@ def test_the_result_always_compiles_and_shows_no_secret(config: Json) -> None:
     assert not [
         item for item in found.items if item.path == "" and re.match(r"(models|providers|defaults)", item.message)
     ]
+
+
+@given(CONFIGS)
+@settings(max_examples=80, deadline=None)
+def test_the_result_is_in_its_normal_form(config: Json) -> None:
+    routes = (converted(config).routes or "").encode()
+    assert not routes or format_bytes(routes, name="routes.yaml").data == routes
 
 
 @given(CONFIGS)
