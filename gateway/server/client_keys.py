@@ -216,7 +216,7 @@ def inspect(path: Path) -> Inspected:
     lines, groups = _Lines(path), dict[str, int]()
     faults: list[tuple[int, str]] = []
     for number, line in enumerate(texts, start=1):
-        fault = lines.fault(line)
+        fault = lines.fault(number, line)
         if fault:
             faults.append((number, fault))
         for word in line.split()[2:] if not fault else ():
@@ -244,8 +244,8 @@ class _Lines:
         """By the SHA-256 of the key."""
         self._path = path
         self._reading = reading
-        self._groups: dict[str, str] = {}
-        """Name → the group that its lines give."""
+        self._groups: dict[str, tuple[str, int]] = {}
+        """Name → the group that its lines give, and the first of these lines."""
         self._without_group: list[bytes] = []
         """Keys whose lines give none; another line of their name may."""
         self._shared: dict[tuple[str, str], Client] = {}
@@ -253,17 +253,17 @@ class _Lines:
 
     def add(self, number: int, line: str) -> None:
         """Add a line. Raises UsageError."""
-        fault = self.fault(line)
+        fault = self.fault(number, line)
         if fault:
             raise UsageError(f"{self._path}:{number}: {fault}")
 
-    def fault(self, line: str) -> str | None:
+    def fault(self, number: int, line: str) -> str | None:
         """Add a line, or return what is wrong with it."""
         match = _GOOD.fullmatch(line)
         fields = [] if match else line.split()
         if not match and (not fields or fields[0].startswith("#")):
             return None
-        return self._take(*match.groups()) if match else _fault(fields)
+        return self._take(number, *match.groups()) if match else _fault(fields)
 
     def end(self) -> None:
         """Give the lines of a name their group. Raises UsageError if there is no line."""
@@ -271,9 +271,10 @@ class _Lines:
             raise UsageError(f"{self._path}: holds no key; write one client per line as `name key`")
         for digest in paced(self._without_group if self._groups else ()):
             client = self.clients[digest]
-            self.clients[digest] = replace(client, group=client.group or self._groups.get(client.name))
+            given = self._groups.get(client.name)
+            self.clients[digest] = replace(client, group=client.group or (given and given[0]))
 
-    def _take(self, name: str, digits: str | None, key: str, options: str) -> str | None:
+    def _take(self, number: int, name: str, digits: str | None, key: str, options: str) -> str | None:
         """Add the client of a line in good form; return what contradicts earlier lines, or None."""
         client = self._shared.get((name, options))
         if client is None and _IS_KEY.fullmatch(name):
@@ -285,8 +286,10 @@ class _Lines:
             client = Client(name=name, group=group, is_admin=_ADMIN in words, reading=self._reading)
             if len(words) > len(set(words)) or len(groups) > 1:
                 return "a line has one `group=NAME` and one `admin` at most"
-            if client.group is not None and self._groups.setdefault(name, client.group) != client.group:
-                return "an earlier line of this name gives another group; a name has one"
+            if group is not None:
+                first, line = self._groups.setdefault(name, (group, number))
+                if first != group:
+                    return f"line {line} gives the client {name!r} the group {first!r}; a client has one"
             self._shared[name, options] = client
             self.has_admin = self.has_admin or client.is_admin
         digest = bytes.fromhex(digits) if digits else sha256(key.encode()).digest()

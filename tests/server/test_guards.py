@@ -335,7 +335,7 @@ async def test_the_keys_file_is_read_again_when_it_changes(
         ("ann key group=a group=b\n", ":1: a line has one `group=NAME` and one `admin`"),
         ("ann key group=\n", ":1: a group's name is made of"),
         ("ann key group=é\n", ":1: a group's name is made of"),
-        ("ann key-1 group=a\nann key-2 group=b\n", ":2: an earlier line of this name gives another group"),
+        ("ann key-1 group=a\nann key-2 group=b\n", ":2: line 1 gives the client 'ann' the group 'a'; a client has one"),
         ("ann admin key\n", ":1: the key comes second"),
         ("ann admin\n", ":1: the key comes second"),
         ("ann group=a key\n", ":1: the key comes second"),

@@ -65,7 +65,7 @@ def test_every_malformed_line_is_told_with_its_number(capsys: pytest.CaptureFixt
                 "`admin` where they are wanted"
             ),
             "keys.txt:6:1: bad-client-key: after sha256: stand 64 hex digits",
-            "keys.txt:7:1: bad-client-key: an earlier line of this name gives another group; a name has one",
+            "keys.txt:7:1: bad-client-key: line 3 gives the client 'ci' the group 'batch'; a client has one",
             "keys.txt:8:1: bad-client-key: the key is that of client 'app' already",
             "4 problems in keys.txt",
         ],
