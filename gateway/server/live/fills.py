@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from heapq import nlargest
@@ -117,6 +118,15 @@ def _text(bucket: str, amount: float) -> str:
     return limit_text(cast("Unit", unit), amount, cast("Window", per) if per else None)
 
 
+def _free_at(fill: Fill, at_s: float) -> str:
+    """Return the second in which nothing of a bucket is used any more.
+
+    Days and months end with a second; `at_s` misses it by the time since the bucket was looked at, on either side.
+    """
+    is_budget = fill.key.endswith(("/day", "/month"))
+    return timestamp(round(at_s) if is_budget else math.ceil(at_s))
+
+
 def as_json(fill: Fill, *, now: float) -> JsonObject:
     """Return a row of the state. `now` is in seconds since the epoch."""
     kind, name, text = owner_of(fill)
@@ -127,6 +137,6 @@ def as_json(fill: Fill, *, now: float) -> JsonObject:
         "amount": fill.amount,
         "used": round(fill.used, 6),
         "share": round(share(fill), 4),
-        "free_at": None if fill.free_in_s is None else timestamp(now + fill.free_in_s),
+        "free_at": None if fill.free_in_s is None else _free_at(fill, now + fill.free_in_s),
         "reservations": fill.reservations,
     }
