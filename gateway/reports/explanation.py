@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Final, Literal
 
 from gateway.policy.failures import Kind, names_of
@@ -61,8 +62,9 @@ def lines(
     called = "a stream" if explanation.stream else "a call"
     yield painter.place(called + (f" when {printable(' and '.join(failing))}" if failing else ""))
     yield from _walk(explanation, None if sent is None else sent.whole, painter)
-    yield painter.place("worst case")
-    yield from table(_worst(explanation))
+    if explanation.refused is None or explanation.refused.status != HTTPStatus.FORBIDDEN:
+        yield painter.place("worst case")
+        yield from table(_worst(explanation))
 
 
 def _chain(route: Route) -> list[Sequence[str]]:

@@ -69,6 +69,13 @@ def test_a_model_that_is_not_the_clients_is_called_nowhere(capsys: pytest.Captur
     assert (shown["walk"]["status"], shown["walk"]["error"], shown["walk"]["calls"]) == (403, "model_not_allowed", [])
 
 
+def test_what_a_client_may_not_ask_for_has_no_worst_case(capsys: pytest.CaptureFixture[str]) -> None:
+    for alias, is_allowed in (("cheap", False), ("smart", True)):
+        assert main(["explain", alias, "--client", "cat", "--group", "search"]) == 0
+        text = capsys.readouterr().out
+        assert ("403 model_not_allowed" not in text, "worst case" in text) == (is_allowed, is_allowed)
+
+
 @pytest.mark.parametrize(("client", "group"), [("cat", "search"), ("ann", "default")])
 def test_the_keys_file_says_the_group(client: str, group: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = told(capsys, "smart", "--client", client, "--client-keys-file", "keys.txt")
