@@ -54,7 +54,7 @@ def _most(limit: Limit, other: Limit) -> float:
 
 
 def budgets_that_save_nothing(policy: Policy) -> Iterator[Finding]:
-    """Find limits that go on with an alias that costs no less than what the group asks for."""
+    """Find limits that go on with an alias that costs no less than what the group asks for, or of tokens more."""
     for group in policy.clients.values():
         for number, limit in enumerate(group.limits):
             after = policy.find(limit.then) if limit.then is not None else None
@@ -68,6 +68,8 @@ def budgets_that_save_nothing(policy: Policy) -> Iterator[Finding]:
                 message = f"{limit.then} is all that the group may ask for: its requests only go on with the same"
             elif limit.unit == "spend" and costs and cost is not None and cost >= max(costs):
                 message = f"{limit.then} costs no less per token than what the group asks for"
+            elif limit.unit == "tokens" and len(costs) == len(asked) and cost is not None and cost > max(costs):
+                message = f"{limit.then} costs more per token than what the group asks for"
             if message:
                 place = ("clients", group.name, "limits", number, "then", "alias")
                 yield Finding(code="then-no-cheaper", place=place, message=message)

@@ -117,3 +117,25 @@ models:
   "wild/*": "openai/*"
 """
     assert [code.partition(": ")[2] for code in warnings(text)] == (["then-no-cheaper"] if warns else [])
+
+
+@pytest.mark.parametrize(
+    ("models", "price", "warns"),
+    [
+        ("[smart]", "2", False),
+        ("[smart]", "2.5", True),
+        ("[smart, dear]", "2.5", False),
+        ("[smart, wild/*]", "2.5", False),
+        ("[small]", "0", True),
+    ],
+)
+def test_a_budget_of_tokens_should_not_go_on_with_what_costs_more(models: str, price: str, warns: bool) -> None:
+    text = f"""\
+clients: {{default: {{models: {models}, limits: [{{tokens: 5M, per: day, then: {{alias: small}}}}]}}}}
+models:
+  smart: [{{target: mock/a, price: 2}}]
+  dear: [{{target: mock/a, price: 20}}]
+  small: [{{target: mock/b, price: {price}}}]
+  "wild/*": "openai/*"
+"""
+    assert [code.partition(": ")[2] for code in warnings(text)] == (["then-no-cheaper"] if warns else [])
