@@ -39,6 +39,7 @@ _RULES: Final[dict[str, Callable[[Policy], Iterator[Finding]]]] = {
     "limit-never-met": clients.limits_never_met,
     "budget-in-memory": clients.budgets_in_memory,
     "then-no-cheaper": clients.budgets_that_save_nothing,
+    "then-embeddings": clients.budgets_that_go_on_with_embeddings,
     "unused-group": clients.groups_of_nobody,
     "unknown-client": clients.unknown_clients,
     "cache-never": caches.caches_that_keep_nothing,

@@ -11,7 +11,7 @@ from gateway.config.document.yaml_tree import Where
 from gateway.config.lint.subject import Finding, Policy
 from gateway.config.model.specs import WhenSpec
 from gateway.policy.limits import DEFAULT_GROUP, ClientGroup, Limit, Window
-from gateway.policy.table import Route
+from gateway.policy.table import Route, Step
 from gateway.words import did_you_mean
 
 _BUDGETS: Final = frozenset({"day", "month"})
@@ -73,6 +73,25 @@ def budgets_that_save_nothing(policy: Policy) -> Iterator[Finding]:
             if message:
                 place = ("clients", group.name, "limits", number, "then", "alias")
                 yield Finding(code="then-no-cheaper", place=place, message=message)
+
+
+def budgets_that_go_on_with_embeddings(policy: Policy) -> Iterator[Finding]:
+    """Find limits of groups that ask for no embeddings which go on with an alias that has nothing else."""
+    for group in policy.clients.values():
+        for number, limit in enumerate(group.limits):
+            after = policy.find(limit.then) if limit.then is not None else None
+            if after is None or not all(map(_makes_embeddings, after.steps)):
+                continue
+            asked = [route for route in _asked(policy, group) if route.alias != after.alias]
+            steps = [step for route in asked for step in route.steps]
+            if steps and not any(_makes_embeddings(step) or "*" in step.target.model for step in steps):
+                message = f"{limit.then} makes embeddings only, and nothing else that the group may ask for does"
+                place = ("clients", group.name, "limits", number, "then", "alias")
+                yield Finding(code="then-embeddings", place=place, message=message)
+
+
+def _makes_embeddings(step: Step) -> bool:
+    return "embed" in step.target.model.lower()
 
 
 def _asked(policy: Policy, group: ClientGroup) -> Iterator[Route]:
