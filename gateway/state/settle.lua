@@ -16,15 +16,16 @@ for place = 1, count do
   if windows[place] < 0 then calendars = calendars + 1 end
 end
 
--- The buckets, read once somebody used other than was taken.
-local held, buckets
+-- The buckets, read once somebody used other than was taken; and what the hash has beside.
+local held, buckets, serial_of_lows, lives, leases_live, swept
 local function read_buckets()
   held, buckets = call('HMGET', hash, unpack(ARGV, 5)), {}
+  serial_of_lows, lives, leases_live, swept = rest_of(held[#ARGV - 4])
   local field, marked = 0, count + 1
   for place = 1, count do
     local per = windows[place]
     local bucket = {used = 0, amount = false, begins = false, marked = false, was = false, lows = false, told = false,
-      is_changed = false}
+      is_noted = false, is_changed = false}
     if per ~= 0 then
       field = field + 1
       bucket.was = held[field]
@@ -42,6 +43,8 @@ local function read_buckets()
     buckets[place] = bucket
   end
 end
+
+local is_any_noted = false
 
 -- How low a bucket was, as tables.
 local function read_lows(bucket)
@@ -71,6 +74,17 @@ local function given_back(bucket, serial, back)
   return back
 end
 
+-- Note how low a bucket was before something is added that nobody had reserved: it is of nobody else. Once in a script
+-- is enough, as what is given back meanwhile lowers both.
+local function note(bucket)
+  if bucket.is_noted or serial_of_lows < 0 then return end
+  bucket.is_noted, is_any_noted = true, true
+  if not bucket.lows then read_lows(bucket) end
+  local serials, lows = bucket.lows.serials, bucket.lows.lows
+  while #lows > 0 and lows[#lows] >= bucket.used do serials[#lows], lows[#lows] = nil, nil end
+  serials[#serials + 1], lows[#lows + 1] = serial_of_lows + 1, bucket.used
+end
+
 local records = call('MGET', unpack(KEYS, 3))
 local record_format = format .. 'd' .. string.rep('d', calendars)
 local record_bytes = 8 * (#record_format - 1)
@@ -93,7 +107,7 @@ for each = 1, #records do
         local bucket = buckets[place]
         local by, of = used - taken[place], bucket.used
         if bucket.amount then
-          if by < 0 then by = -given_back(bucket, serial, -by) end
+          if by < 0 then by = -given_back(bucket, serial, -by) else note(bucket) end
           bucket.used, bucket.is_changed, is_any_changed = of + by, true, true
         elseif bucket.was and bucket.begins and bucket.begins == taken[bucket.marked] then
           bucket.used, bucket.is_changed, is_any_changed = math.max(0, of + by), true, true
@@ -127,7 +141,10 @@ for place = 1, count do
   end
   if per > 0 then name = name + 1 end
 end
+if is_any_noted then
+  values[#values + 1] = ARGV[#ARGV]
+  values[#values + 1] = pack('<dddd', serial_of_lows + 1, lives, leases_live, swept)
+end
 call('HSET', hash, unpack(values))
-local _, lives = rest_of(held[#ARGV - 4])
 if not (lives >= now + longest + SLACK_S) then live(hash, longest + SLACK_S) end
 return 1

@@ -131,7 +131,12 @@ class Sliding:
                 if used < 0.0:
                     used = 0.0
             self._at_s = now_s
-            self.used = used + by if by > 0.0 else used - self._lows.give_back(mark, -by, used)
+            if by < 0.0:
+                self.used = used - self._lows.give_back(mark, -by, used)
+            else:
+                if self.open:
+                    self._lows.note(used)  # what is added now is not of what others may get back
+                self.used = used + by
 
     def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
         # Nothing is written: drained in two steps, a bucket may hold another last digit than in one.

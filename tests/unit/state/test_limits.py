@@ -524,6 +524,10 @@ def _compare(here: Standing | Refused, there: Standing | Refused) -> None:
 
 @settings(max_examples=80, deadline=None)
 @example(texts=TEXTS[:2], acts=[(0, 0, 1, 0), (0, 2, 1, 0), (1, 1, 1, 0), (0, 2, 0, 0), (0, 0, 0, 0)])
+@example(
+    texts=[TEXTS[1], TEXTS[5]],
+    acts=[(0, 0, 125, 0), (43, 1, 1, 0), (158, 2, 0, 0), (78, 3, 0, 0), (0, 0, 0, 1.1), (0, 1, 0, 0)],
+)
 @given(texts=st.lists(st.sampled_from(TEXTS), min_size=1, unique=True), acts=st.lists(_acts, max_size=40))
 def test_the_same_requests_get_the_same_answers_as_in_memory(
     played: _Played, texts: Sequence[str], acts: Sequence[Act]

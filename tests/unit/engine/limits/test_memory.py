@@ -156,6 +156,18 @@ def test_a_reservation_is_settled_in_its_window_or_nowhere() -> None:
     assert used(store) == {"client/ann tokens/day": 100}
 
 
+def test_what_a_request_used_beyond_its_estimate_is_not_given_back_to_another() -> None:
+    clock = Clock()
+    store = clock.store()
+    minute = buckets("300 tokens/minute")
+    for name in ("over", "under"):
+        store.try_reserve(name, minute, {"tokens": 100})
+    clock.now_s += 59  # both have drained
+    store.settle("over", {"tokens": 150})
+    store.settle("under", {"tokens": 0})
+    assert used(store) == {"client/ann tokens/minute": 50}
+
+
 def test_a_place_among_those_at_once_is_held_until_it_is_settled() -> None:
     clock = Clock()
     store = clock.store()
