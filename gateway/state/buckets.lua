@@ -4,6 +4,7 @@
 local LEASE_S, SLACK_S = 60, 60
 local LEASES_S = 2 * (LEASE_S + SLACK_S)  -- how long the key of leases lives
 local LOW = 16  -- bytes of an entry of lows
+local MOST_S = 400 * 86400  -- a key lives no longer
 
 -- When a lease ends that begins now. Of whole numbers, Redis finds the place of one among others in far fewer steps.
 local function lease_end(now) return string.format('%d', math.ceil(now) + LEASE_S) end
@@ -48,6 +49,9 @@ local function sliding(held, seconds, now)
   return used, amount, at, told
 end
 
+-- What is used, as the hash has it: never more than `number` reads, lest a bucket that overflows count as empty.
+local function used_text(used) return text(math.min(used, 9e16)) end
+
 local function calendar(held, per, now)
   local used, reached = string.match(held or '', '^(%S+) (%S+)$')
   used, reached = number(used), number(reached)
@@ -63,7 +67,11 @@ end
 
 -- What the hash has beside, as doubles: the newest serial, moments until which the hash and the key of leases live at
 -- least, and when ended leases were dropped last.
-local function rest_of(held)
-  if held and #held == 32 then return struct.unpack('<dddd', held) end
+local function rest_of(held, now)
+  if held and #held == 32 then
+    local serial, lives, leases_live, swept = struct.unpack('<dddd', held)
+    -- A key of which another program says that it lives for ever may have no end.
+    if lives <= now + MOST_S and leases_live <= now + MOST_S then return serial, lives, leases_live, swept end
+  end
   return -1, 0, 0, 0
 end

@@ -21,7 +21,7 @@ for place = 1, count do
 end
 local held = call('HMGET', hash, unpack(ARGV, 7, fields))
 for at = fields + 1, #ARGV, 1000 do call('ZREM', leases, unpack(ARGV, at, math.min(at + 999, #ARGV))) end
-local serial, lives, leases_live, swept = rest_of(held[fields - 6])
+local serial, lives, leases_live, swept = rest_of(held[fields - 6], now)
 if not (serial >= 0 and serial < 2 ^ 53 - #KEYS) then serial = math.floor(now * 1000000) end
 
 -- What is used of each bucket, and the seconds until its day or month ends: as many as there are.
@@ -137,10 +137,10 @@ if is_taking or is_changed then
       name, filled = name + 1, filled + 2
       values[filled - 1] = ARGV[name]
       if bucket.begins then
-        values[filled] = string.format('%.17g %d', used[place], bucket.begins)
+        values[filled] = string.format('%s %d', used_text(used[place]), bucket.begins)
       else
         free_in = used[place] / bucket.rate
-        values[filled] = text(used[place]) .. ' ' .. now_text .. ' ' .. (bucket.told or text(amounts[place]))
+        values[filled] = used_text(used[place]) .. ' ' .. now_text .. ' ' .. (bucket.told or text(amounts[place]))
         name = name + 1
         if bucket.own then
           local lows = bucket.lows .. bucket.newer
@@ -159,15 +159,14 @@ if is_taking or is_changed then
       if free_in > longest then longest = free_in end
     end
   end
-  if is_taking then
-    if not (lives >= now + longest + SLACK_S) then
-      extended = longest + 2 * SLACK_S
-      lives = now + extended
-    end
-    values[filled + 1] = ARGV[name + 1]
-    values[filled + 2] = pack('<dddd', serial, lives, leases_live, swept)
-    filled = filled + 2
+  -- Also if nothing is taken: a lower amount makes what is used take longer to drain.
+  if not (lives >= now + longest + SLACK_S) then
+    extended = math.min(longest + 2 * SLACK_S, MOST_S)
+    lives = now + extended
   end
+  values[filled + 1] = ARGV[name + 1]
+  values[filled + 2] = pack('<dddd', serial, lives, leases_live, swept)
+  filled = filled + 2
   call('HSET', hash, unpack(values, 1, filled))
   if extended then live(hash, extended) end
 end

@@ -20,7 +20,7 @@ end
 local held, buckets, serial_of_lows, lives, leases_live, swept
 local function read_buckets()
   held, buckets = call('HMGET', hash, unpack(ARGV, 5)), {}
-  serial_of_lows, lives, leases_live, swept = rest_of(held[#ARGV - 4])
+  serial_of_lows, lives, leases_live, swept = rest_of(held[#ARGV - 4], now)
   local field, marked = 0, count + 1
   for place = 1, count do
     local per = windows[place]
@@ -127,9 +127,9 @@ for place = 1, count do
   if bucket.is_changed then
     values[#values + 1] = ARGV[name]
     if per < 0 then
-      values[#values + 1] = string.format('%.17g %d', bucket.used, bucket.begins)
+      values[#values + 1] = string.format('%s %d', used_text(bucket.used), bucket.begins)
     else
-      values[#values + 1] = text(bucket.used) .. ' ' .. now_text .. ' ' .. bucket.told
+      values[#values + 1] = used_text(bucket.used) .. ' ' .. now_text .. ' ' .. bucket.told
       longest = math.max(longest, bucket.used * per / bucket.amount)
       if bucket.lows then
         local serials, lows, entries = bucket.lows.serials, bucket.lows.lows, {}

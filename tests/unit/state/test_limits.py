@@ -378,6 +378,36 @@ async def test_keys_get_a_longer_life_when_they_need_it(redis: RedisServer, repl
     assert await redis.ask("TTL", keys[0]) > 170, "what was used needs longer than what was expected"
 
 
+async def test_a_key_lives_for_as_long_as_what_is_used_takes_to_drain_by_a_lower_amount(
+    redis: RedisServer, replica: Replica
+) -> None:
+    store = (await replica()).store
+    await store.reserve("a", buckets("1000 requests/minute"), {"requests": 1000})
+    assert isinstance(await store.reserve("b", buckets("10 requests/minute"), ONE), Refused)
+    assert await redis.ask("TTL", "gateway:{client/ann}") > 5900
+
+
+async def test_no_key_lives_for_ever_because_another_program_says_that_it_does(
+    redis: RedisServer, replica: Replica
+) -> None:
+    store = (await replica()).store
+    await redis.ask("HSET", "gateway:{client/ann}", "rest", doubles(1, INF, INF, 0))
+    await store.reserve("a", buckets("5 concurrent"), ONE)
+    for key in ("gateway:{client/ann}", "gateway:{client/ann}:leases"):
+        assert await redis.ask("TTL", key) > 0
+
+
+async def test_a_use_beyond_all_measure_leaves_a_bucket_full(replica: Replica) -> None:
+    """It comes from the upstream."""
+    store = (await replica()).store
+    of = buckets("1000 tokens/hour", "1000 tokens/day")
+    await store.reserve("a", of, ONE)
+    store.settle("a", {"tokens": 1e300})
+    await store.close()
+    assert isinstance(answer := await store.reserve("b", of, ONE), Refused)
+    assert len(answer.full) == 2
+
+
 async def test_what_a_filling_bucket_remembers_is_bounded(redis: RedisServer, replica: Replica) -> None:
     clock = Clock()
     store = (await replica(clock=clock.wall, timeout_s=5)).store
