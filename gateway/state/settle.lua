@@ -11,9 +11,9 @@ local hash, leases, format = KEYS[1], KEYS[2], ARGV[2]
 local windows = {doubles(format, ARGV[3])}
 local count = #format - 1
 
-local calendars = 0
+local calendars, has_leases = 0, false
 for place = 1, count do
-  if windows[place] < 0 then calendars = calendars + 1 end
+  if windows[place] < 0 then calendars = calendars + 1 elseif windows[place] == 0 then has_leases = true end
 end
 
 -- The buckets, read once somebody used other than was taken; and what the hash has beside.
@@ -95,14 +95,13 @@ for each = 1, #records do
   local ends = {doubles(end_format, ARGV[4], (each - 1) * 8 * (count + 1) + 1)}
   if ends[1] == 1 then call('SET', key, '', 'EX', TOMBSTONE_S)
   elseif record then done[#done + 1] = key end
+  if has_leases then freed[#freed + 1] = sub(key, #hash + 4) end  -- also of what Redis lost and a renewal brought back
   if record and #record == record_bytes then
     local taken = {doubles(record_format, record)}
     local serial = number(taken[count + 1])
     for place = 1, count do
       local used = ends[1 + place]
-      if windows[place] == 0 then
-        freed[#freed + 1] = sub(key, #hash + 4)
-      elseif used >= 0 and used ~= taken[place] and number(taken[place]) and serial then
+      if windows[place] ~= 0 and used >= 0 and used ~= taken[place] and number(taken[place]) and serial then
         if not buckets then read_buckets() end
         local bucket = buckets[place]
         local by, of = used - taken[place], bucket.used
