@@ -46,30 +46,40 @@ end
 
 local is_any_noted = false
 
--- How low a bucket was, as tables.
+-- How low a bucket was, as tables: serials, and the rise of each low above the one before, as `sliding.Lows` has it.
+-- So what is given back changes one rise. `top` is the last low.
 local function read_lows(bucket)
-  local serials, lows, held = {}, {}, lows_of(bucket.was)
-  for at = 1, #held, LOW do serials[#serials + 1], lows[#lows + 1] = doubles('<dd', held, at) end
-  bucket.lows = {serials = serials, lows = lows}
+  local serials, rises, top, held = {}, {}, 0, lows_of(bucket.was)
+  for at = 1, #held, LOW do
+    local serial, low = doubles('<dd', held, at)
+    serials[#serials + 1], rises[#rises + 1], top = serial, low - top, low
+  end
+  bucket.lows = {serials = serials, rises = rises, top = top}
 end
 
 -- How much of `back` a reservation gets: no more than what of it was there at every moment since.
 local function given_back(bucket, serial, back)
   if not bucket.lows then read_lows(bucket) end
-  local serials, lows = bucket.lows.serials, bucket.lows.lows
+  local lows = bucket.lows
+  local serials, rises = lows.serials, lows.rises
   if back > bucket.used then back = bucket.used end
   local first, most = 1, #serials + 1
   while first < most do
     local middle = math.floor((first + most) / 2)
     if serials[middle] > serial then most = middle else first = middle + 1 end
   end
-  if first > #lows then return back end
-  if back > lows[first] then back = lows[first] end
-  for at = first, #lows do lows[at] = lows[at] - back end
-  while first > 1 and lows[first - 1] >= lows[first] do  -- those before stay the lower ones
+  if first > #rises then return back end
+  local low = first == #rises and lows.top or 0
+  if first < #rises then
+    for at = 1, first do low = low + rises[at] end
+  end
+  if back > low then back = math.max(0, low) end
+  rises[first], lows.top = rises[first] - back, lows.top - back
+  while first > 1 and rises[first] <= 0 do  -- those before stay the lower ones
     first = first - 1
+    rises[first] = rises[first] + rises[first + 1]
     table.remove(serials, first)
-    table.remove(lows, first)
+    table.remove(rises, first + 1)
   end
   return back
 end
@@ -80,9 +90,14 @@ local function note(bucket)
   if bucket.is_noted or serial_of_lows < 0 then return end
   bucket.is_noted, is_any_noted = true, true
   if not bucket.lows then read_lows(bucket) end
-  local serials, lows = bucket.lows.serials, bucket.lows.lows
-  while #lows > 0 and lows[#lows] >= bucket.used do serials[#lows], lows[#lows] = nil, nil end
-  serials[#serials + 1], lows[#lows + 1] = serial_of_lows + 1, bucket.used
+  local lows = bucket.lows
+  local serials, rises = lows.serials, lows.rises
+  while #rises > 0 and lows.top >= bucket.used do
+    lows.top = lows.top - rises[#rises]
+    serials[#serials], rises[#rises] = nil, nil
+  end
+  if #rises == 0 then lows.top = 0 end
+  serials[#serials + 1], rises[#rises + 1], lows.top = serial_of_lows + 1, bucket.used - lows.top, bucket.used
 end
 
 local records = call('MGET', unpack(KEYS, 3))
@@ -131,8 +146,11 @@ for place = 1, count do
       values[#values + 1] = used_text(bucket.used) .. ' ' .. now_text .. ' ' .. bucket.told
       longest = math.max(longest, bucket.used * per / bucket.amount)
       if bucket.lows then
-        local serials, lows, entries = bucket.lows.serials, bucket.lows.lows, {}
-        for at = 1, #lows do entries[at] = pack('<dd', serials[at], lows[at]) end
+        local serials, low, entries = bucket.lows.serials, 0, {}
+        for at, rise in ipairs(bucket.lows.rises) do
+          low = low + rise
+          entries[at] = pack('<dd', serials[at], low)
+        end
         values[#values + 1] = ARGV[name + 1]
         values[#values + 1] = table.concat(entries)
       end
