@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count, islice
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gateway.engine.limits import sliding, windows
 from gateway.engine.limits.memory import MemoryStore
@@ -40,7 +40,11 @@ from gateway.state.looks import Looks
 from gateway.state.options import OnStateError
 from gateway.state.owners import MAX_TOGETHER, End, Held, Owner, Together
 
+_T = TypeVar("_T")
+
 FLUSH_S: Final = 0.05
+RENEWED_TOGETHER: Final = 1000
+"""Leases that one script renews: Redis does nothing else meanwhile."""
 MAX_SEEN: Final = 10_000
 """Owners whose last state is kept."""
 FRESH_S: Final = 1.0
@@ -182,7 +186,9 @@ class SharedStore:
             if held.is_let_in and held.store is None and held.owner.has_leases:
                 by_owner.setdefault(held.owner, []).append(held.id)
         for owner, ids in by_owner.items():
-            self._link.ask(owner.renewing(self._renew, ids, self._now()), self._renew).add_done_callback(unawaited)
+            for some in _parts(ids, RENEWED_TOGETHER):
+                command = owner.renewing(self._renew, some, self._now())
+                self._link.ask(command, self._renew).add_done_callback(unawaited)
 
     def would_fit(self, bucket: Bucket, cost: float) -> bool:
         """Tell whether a cost would fit if reservations of this process used nothing, by what Redis told last."""
@@ -288,8 +294,7 @@ class SharedStore:
         now_s = time.monotonic()
         for owner, all_ in ends.items():
             owner.note_ended(now_s)
-            for at in range(0, len(all_), MAX_TOGETHER):
-                some = all_[at : at + MAX_TOGETHER]
+            for some in _parts(all_, MAX_TOGETHER):
                 self._fly(self._settle, owner.ending(self._settle, some, self._now()), partial(self._keep, owner, some))
 
     def _fly(self, script: Script, command: Command, keep: Callable[[], object]) -> None:
@@ -310,3 +315,7 @@ class SharedStore:
 
     def _now(self) -> str | float:
         return "" if self._clock is None else self._clock()
+
+
+def _parts(all_: list[_T], most: int) -> Iterator[list[_T]]:
+    return (all_[at : at + most] for at in range(0, len(all_), most))

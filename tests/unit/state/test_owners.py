@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from gateway.engine.limits.store import Costs, Full, Refused, Standing
+from gateway.state import limits
 from gateway.state.limits import SharedStore
 from gateway.state.link import Link
 from gateway.state.owners import MAX_TOGETHER, Owner
@@ -107,3 +108,19 @@ async def test_what_waits_when_the_link_ends_is_decided_without(redis: RedisServ
     store: SharedStore = made.store
     assert {fill.reservations for fill in store.look()} == {4}
     assert made.errors == ["connection"] * 3
+
+
+async def test_leases_are_renewed_many_at_a_time(
+    redis: RedisServer, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RENEWED_TOGETHER", 20)
+    store = (await replica()).store
+    of, leases = buckets("900 concurrent"), "gateway:{client/ann}:leases"
+    await asyncio.gather(*[store.reserve(str(number), of, ONE) for number in range(50)])
+    await redis.ask("DEL", leases)
+    before = await scripts_run(redis)
+    store.renew()
+    async with asyncio.timeout(5):
+        while await redis.ask("ZCARD", leases) < 50:  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.01)
+    assert await scripts_run(redis) == before + 3
