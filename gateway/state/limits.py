@@ -285,10 +285,14 @@ class SharedStore:
             self._timer = None
         if not self._link.is_up:
             return
-        moves, self._moves = self._moves, []
-        for held in moves:
-            command = self._reserving(held.owner, [held], "2" if held.is_sum else "1")
-            self._fly(self._reserve, command, partial(self._moves.append, held))
+        moves: dict[Owner, list[Held]] = {}  # an owner is that of sums or of requests
+        for held in self._moves:
+            moves.setdefault(held.owner, []).append(held)
+        self._moves = []
+        for owner, moved in moves.items():
+            for together in _parts(moved, MAX_TOGETHER):
+                command = self._reserving(owner, together, "2" if together[0].is_sum else "1")
+                self._fly(self._reserve, command, partial(self._moves.extend, together))
         self._freed.clear()
         ends, self._ends = self._ends, {}
         now_s = time.monotonic()

@@ -378,16 +378,17 @@ class Link:
         batch, self._outgoing = self._outgoing, []
         if not batch or self._transport is None:
             return
-        loop, due = asyncio.get_running_loop(), self._due
-        due_s = loop.time() + self.timeout_s * (1 - LATE)
-        while due and not _is_waited_for(due[0][1]):
-            due.popleft()
-        due.append((due_s, batch))
-        if self._look is None:
-            self._look = loop.call_at(due_s, self._look_at_due)
         self._sent.extend(batch)
-        pack = self._hiredis.pack_command
-        self._transport.write(b"".join([pack(asked.command) for asked in batch]))
+        try:
+            self._transport.write(b"".join(map(self._hiredis.pack_command, [asked.command for asked in batch])))
+        finally:
+            loop, due = asyncio.get_running_loop(), self._due
+            due_s = loop.time() + self.timeout_s * (1 - LATE)
+            while due and not _is_waited_for(due[0][1]):
+                due.popleft()
+            due.append((due_s, batch))
+            if self._look is None:
+                self._look = loop.call_at(due_s, self._look_at_due)
 
     def _look_at_due(self) -> None:
         """Look at what was sent so long ago that its answers should be there. One timer for all, as most are."""
@@ -458,10 +459,9 @@ class Link:
 
     def _fail(self, kind: str) -> None:
         """Tell all that wait."""
-        waiting = [*self._sent, *self._outgoing]
+        waiting, self._outgoing = [*self._sent, *self._outgoing], []
         self._sent.clear()
         self._due.clear()
-        self._outgoing = []
         for asked in waiting:
             for _ in range(asked.waiting):
                 self._count_error(kind)

@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
@@ -17,14 +18,16 @@ import pytest
 
 from gateway.engine.cache.memory import MemoryAnswers
 from gateway.engine.cache.store import Entry
+from gateway.engine.limits.store import Standing
 from gateway.engine.makers import Maker, Makers, key_of_id
 from gateway.errors import StateUnavailable
 from gateway.state import link as module
 from gateway.state.cache import SharedCache
 from gateway.state.limits import SharedStore
-from gateway.state.link import Link, Script, Unreachable
+from gateway.state.link import Command, Link, Script, Unreachable
 from gateway.state.makers import StateMakers
 from gateway.state.options import StateAddress, read_address
+from gateway.state.owners import Held, Owner, Together
 from tests.certificates import self_signed
 from tests.limiting import buckets
 from tests.paths import ROOT
@@ -320,6 +323,27 @@ async def test_a_process_that_is_busy_does_not_take_redis_for_slow(redis: RedisS
             answer = link.ask(("PING",))
             time.sleep(0.3)  # noqa: ASYNC251 - as a large body does
             assert await answer == b"PONG"
+
+
+async def test_the_time_for_an_answer_begins_when_all_is_written(redis: RedisServer) -> None:
+    """Thousands of commands that go together take a while."""
+    script = Script("common", "buckets", "reserve")
+
+    def slowly(owner: Owner, held: Sequence[Held]) -> Command:
+        time.sleep(0.6)
+        return owner.reserving(script, held, "0", "", ())
+
+    async with SlowProxy(redis.port).listening() as proxy:
+        link = Link(proxy.address, prefix="gateway", timeout_s=0.5)
+        link.scripts.append(script)
+        async with linked(link):
+            await until(lambda: link.is_up)
+            proxy.delay_s = 0.06  # both ways
+            owner = Owner(tuple(buckets("5 requests/day")), "gateway")
+            together = Together(owner, script, slowly, link.distrust)
+            answer = together.add(Held("a", owner, {"requests": 1}, None))
+            link.send(together)
+            assert isinstance(await answer, Standing)
 
 
 async def test_without_the_library_it_is_ready_after_a_while(

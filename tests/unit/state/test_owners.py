@@ -13,7 +13,7 @@ from gateway.state.limits import SharedStore
 from gateway.state.link import Link
 from gateway.state.owners import MAX_TOGETHER, Owner
 from tests.limiting import buckets
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, until
 from tests.unit.state.conftest import Replica
 
 ONE: Costs = {"requests": 1, "tokens": 100, "concurrent": 1}
@@ -108,6 +108,21 @@ async def test_what_waits_when_the_link_ends_is_decided_without(redis: RedisServ
     store: SharedStore = made.store
     assert {fill.reservations for fill in store.look()} == {4}
     assert made.errors == ["connection"] * 3
+
+
+async def test_what_was_let_in_during_an_outage_goes_to_redis_together(redis: RedisServer, replica: Replica) -> None:
+    made = await replica()
+    of = buckets("900 concurrent", "90000 tokens/day")
+    await redis.kill()
+    await until(lambda: not made.link.is_up)
+    for number in range(2 * MAX_TOGETHER + 1):
+        assert isinstance(made.store.try_reserve(str(number), of, ONE), Standing)
+    await redis.start()
+    await until(lambda: made.link.is_up)
+    standing = await made.store.reserve("next", of, {**ONE, "tokens": 0})
+    assert await scripts_run(redis) == 3 + 1
+    assert isinstance(standing, Standing)
+    assert standing.left == 900 - 2 * MAX_TOGETHER - 2
 
 
 async def test_leases_are_renewed_many_at_a_time(
