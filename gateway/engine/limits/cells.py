@@ -125,18 +125,12 @@ class Sliding:
     def settle(self, reservation: str, mark: float, by: float, now_s: float) -> None:
         self.open -= 1
         if by:
-            used = self.used
-            if used and now_s > self._at_s:  # as in `_come_to`
-                used -= (now_s - self._at_s) * self.rate
-                if used < 0.0:
-                    used = 0.0
-            self._at_s = now_s
+            self._come_to(now_s)
             if by < 0.0:
-                self.used = used - self._lows.give_back(mark, -by, used)
-            else:
-                if self.open:
-                    self._lows.note(used)  # what is added now is not of what others may get back
-                self.used = used + by
+                by = -self._lows.give_back(mark, -by, self.used)
+            elif self.open:
+                self._lows.note(self.used)  # what is added now is not of what others may get back
+            self.used += by
 
     def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
         # Nothing is written: drained in two steps, a bucket may hold another last digit than in one.
