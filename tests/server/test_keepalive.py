@@ -29,6 +29,7 @@ models:
   pair: [up/a, up/b]
   held: {chain: [up/a, up/b], stream: {hold: full}}
   rare: {chain: [up/a], stream: {keepalive: 1m}}
+  steady: {chain: [up/a], stream: {keepalive: 1s}}
   slow: {chain: [up/a], deadline: 350ms, stream: {hold: full}}
   late: {chain: [up/a], deadline: 350ms}
   hooked: {chain: [up/a], hooks: {pre: [HOOKS.wait], post: [HOOKS.stamp]}}
@@ -210,8 +211,8 @@ async def test_silence_within_a_stream_gets_comments_too(gateway: RunningGateway
 
 
 async def test_a_stream_that_never_pauses_has_no_comments(gateway: RunningGateway, upstream: ScriptedOpenAI) -> None:
-    upstream.script("a", chunks=10, chunk_delay_s=0.03)
-    assert COMMENT not in await whole(gateway, "fast")
+    upstream.script("a", chunks=10, chunk_delay_s=0.12)
+    assert COMMENT not in await whole(gateway, "steady")
 
 
 @pytest.mark.parametrize("model", ["fast", "held"])

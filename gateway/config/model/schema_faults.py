@@ -286,7 +286,7 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
             message = f"is too long; at most {rule['maximum']} seconds are possible"
         elif keyword == "maximum" and code in ("bad-limit", "bad-price"):
             message = f"is too much; at most {rule['maximum']:,} is possible"
-        elif "number" in rules_types(rule) and _is_quoted_number(shown):
+        elif "number" in rules_types(rule) and _is_quoted_number(shown, rule):
             message = "is text, not a number; leave the quotes out"
         elif form == "limit":
             message = why_no_limit(shown[1:-1])
@@ -302,9 +302,12 @@ def _bad_value(keyword: str, rule: JsonObject, where: Where, shown: str) -> Misf
     return Misfit(where, "bad-value", f"spaces and control characters cannot stand here{found}")
 
 
-def _is_quoted_number(shown: str) -> bool:
+def _is_quoted_number(shown: str, rule: JsonObject) -> bool:
+    """Tell whether a text would be right without its quotes."""
     value = resolve(shown[1:-1]) if shown[:1] in ("'", '"') else None
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return bool(rule.get("minimum", value) <= value <= rule.get("maximum", value))
 
 
 def _unknown(form: str, where: Where, known: Iterable[str]) -> Misfit:

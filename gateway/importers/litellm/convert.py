@@ -9,7 +9,7 @@ from gateway.config.compiler.compiler import Compiler
 from gateway.config.document.document import MAX_BYTES, parse, written
 from gateway.importers.litellm import places
 from gateway.importers.litellm.deployments import Deployments, references
-from gateway.importers.litellm.draft import Draft, alias_value, name_upstreams, provider_entry
+from gateway.importers.litellm.draft import Draft, alias_value, in_order, name_upstreams, provider_entry
 from gateway.importers.litellm.fallbacks import ChainMaker
 from gateway.importers.litellm.providers import Secrets
 from gateway.importers.litellm.report import Item, Report, Verdict, as_text, plain_value, summary
@@ -182,7 +182,7 @@ def _write(draft: Draft, report: Report, source: str) -> tuple[str, list[tuple[i
 
     if draft.defaults:
         lines.append("defaults:")
-        for key, value in draft.defaults.items():
+        for key, value in in_order("defaults", draft.defaults).items():
             add("defaults", key, entry(key, value, indent=2, comment=draft.default_comments.get(key, "")))
         lines.append("")
     entries = {identity: provider_entry(name, draft.upstreams[identity]) for identity, name in names.items()}

@@ -179,7 +179,7 @@ def key_of(upstream: Upstream) -> str:
 def provider_entry(name: str, upstream: Upstream) -> JsonObject:
     """Return an entry of `providers` as the file writes it."""
     if name == upstream.kind:
-        return _in_order("provider", upstream.entry)
+        return in_order("provider", upstream.entry)
     entry: JsonObject = {"kind": upstream.kind, **upstream.entry}
     if not {"api_key", "base_url", "script"} & entry.keys():
         variable = re.sub(r"[^A-Z0-9]+", "_", f"{upstream.kind}_API_KEY".upper())
@@ -189,10 +189,10 @@ def provider_entry(name: str, upstream: Upstream) -> JsonObject:
     if upstream.kind == "openai" and "base_url" not in entry:
         # `kind: openai` means any server of that wire, so an entry with another name needs the address.
         entry["base_url"] = WELL_KNOWN["openai"].base_url
-    return _in_order("provider", entry)
+    return in_order("provider", entry)
 
 
-def _in_order(definition: str, entry: Mapping[str, Json]) -> JsonObject:
+def in_order(definition: str, entry: Mapping[str, Json]) -> JsonObject:
     """Return an entry with its keys in the order of the schema's definition, as `gateway fmt` puts them."""
     return {key: entry[key] for key in schema()["$defs"][definition]["properties"] if key in entry}
 
@@ -211,7 +211,7 @@ def alias_value(alias: Alias, names: Mapping[str, str], cache: JsonObject | None
     if cache is not None:
         shared = {**shared, "cache": cache}
     if head or shared:
-        return _in_order("alias", {**head, "chain": chain, **shared})
+        return in_order("alias", {**head, "chain": chain, **shared})
     return chain[0] if len(chain) == 1 and isinstance(chain[0], str) else chain
 
 
@@ -232,7 +232,7 @@ def _pool(pool: Pool, names: Mapping[str, str], shared: Mapping[str, Json]) -> J
             members = dict(written)  # whose keys hold no variables
         else:
             members = [
-                _in_order("member", {**(step if isinstance(step, dict) else {"target": step}), "weight": weight})
+                in_order("member", {**(step if isinstance(step, dict) else {"target": step}), "weight": weight})
                 for step, weight in written
             ]
     return {"pool": members} | ({} if pool.pick == "weighted" else {"pick": pool.pick})
@@ -276,7 +276,7 @@ def _step(step: Step, names: Mapping[str, str], shared: Mapping[str, Json]) -> J
     entry |= {key: value for key, value in _overrides(step).items() if key not in shared}
     if step.price is not None:
         entry["price"] = step.price
-    return _in_order("step", entry) if len(entry) > 1 else target
+    return in_order("step", entry) if len(entry) > 1 else target
 
 
 def dollars(value: Json) -> Json:

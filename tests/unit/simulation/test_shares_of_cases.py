@@ -148,6 +148,7 @@ def test_one_request_of_each_kind_is_kept() -> None:
         ({"expect": {"share": {"a/*b": "1%"}}}, "misplaced-star", "may have one `*`, at its end"),
         ({"expect": {"share": {"a/b": "70%", "a/c": 0.4}}}, "shares-over-all", "the shares add up to 110%"),
         ({"expect": {"share": {"a/b": "90"}}}, "bad-share", "write a percentage such as 5%, or a number from 0 to 1"),
+        ({"expect": {"share": {"a/b": "0.9"}}}, "bad-share", "'0.9' is text, not a number; leave the quotes out"),
         ({"expect": {"share": {"a/b": "101%"}}}, "bad-share", "is no share"),
         ({"repeat": 5, "expect": {"share": {"a/b": "1%"}}}, "bad-value", "100"),
         ({"seed": -1}, "bad-value", "0"),

@@ -153,6 +153,9 @@ def test_the_result_always_compiles_and_shows_no_secret(config: Json) -> None:
     ]
 
 
+@example(
+    {"router_settings": {"allowed_fails": 0, "retry_policy": {"TimeoutErrorRetries": 0, "RateLimitErrorRetries": 0}}}
+)
 @given(CONFIGS)
 @settings(max_examples=80, deadline=None)
 def test_the_result_is_in_its_normal_form(config: Json) -> None:
