@@ -51,7 +51,7 @@ _OF_DATA: Final = re.compile(
 """What Redis says, in the words of 6 and 7, when a command meets a value that no gateway has written."""
 _MOVED: Final = re.compile(r"(?:MOVED )?[0-9]+ (?P<host>\S*):(?P<port>[0-9]+)")
 """What a node of a cluster answers that lacks a slot: its number, and who has it. redis-py 8 cuts the word off."""
-_OF_SCRIPT: Final = re.compile(r",? ?script: [0-9a-f]{40}, on @user_script:[0-9]+\.?")  # Redis adds it to errors
+_OF_SCRIPT: Final = re.compile(r",? ?script: (?:[0-9a-f]{40}, )?on @user_script:[0-9]+\.?")  # Redis adds it to errors
 _CLOSED: Final = "the connection is lost"
 MAX_MOVES: Final = 5
 """Nodes of a cluster that are asked, one after the other, for the one that has our slot."""
