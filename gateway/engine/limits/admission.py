@@ -21,7 +21,7 @@ from gateway.engine.limits.reservations import Reservations
 from gateway.engine.limits.store import ONE, Bucket, Costs, Full, OwnerKind, Refused, Standing, Store, longest
 from gateway.engine.limits.terms import Terms, terms_of
 from gateway.engine.limits.then import changes_model, route_through
-from gateway.engine.limits.uses import tokens_used, told_tokens, was_called
+from gateway.engine.limits.uses import tokens_used, was_called
 from gateway.errors import BudgetExceeded, Limited, NotAllowed, UnknownGroup, Unsupported
 from gateway.policy.clients import Client
 from gateway.policy.limits import DEFAULT_GROUP, ClientGroup, ClientGroups, Unit
@@ -195,10 +195,7 @@ class Admission:
         elif not self.counts_tokens:
             limits.store.settle(self._reservation, _AS_TAKEN)
         else:
-            if answered and whole:
-                spent = told_tokens(report.tokens, self._expected, text_bytes)
-            else:
-                spent = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
+            spent = tokens_used(report, self._expected, answered=answered, whole=whole, text_bytes=text_bytes)
             used: dict[Unit, float] = {"tokens": float(spent[0] + spent[1])}
             if self._prices is not None:
                 target = None if report.target is None else report.target.name

@@ -14,8 +14,8 @@ from mmap import mmap
 from struct import Struct
 from typing import Final, TypeAlias
 
-from gateway.engine.limits import leases, sliding
-from gateway.engine.limits.cells import Calendar, Cell, Part, Sliding, in_the_way, reserve, would_fit
+from gateway.engine.limits import sliding
+from gateway.engine.limits.cells import Calendar, Cell, Concurrent, Part, Sliding, in_the_way, reserve, would_fit
 from gateway.engine.limits.memory import MemoryStore
 from gateway.engine.limits.shared_memory import (
     CALENDAR,
@@ -32,7 +32,7 @@ from gateway.engine.limits.shared_memory import (
     digest_of,
 )
 from gateway.engine.limits.store import UNTAKEN, Bucket, Costs, Fill, Full, Refused, Standing
-from gateway.policy.limits import Limit, Unit
+from gateway.policy.limits import Limit
 
 log = logging.getLogger(__name__)
 
@@ -158,44 +158,12 @@ class _SharedCalendar(Calendar, _Shared):
             self._numbers[CHANGES] += 1.0
 
 
-class _SharedConcurrent(_Shared):
-    """A bucket of requests at once. Those of a process end with it."""
+class _SharedConcurrent(Concurrent, _Shared):
+    """A bucket of requests at once."""
 
     def __init__(self, limit: Limit, memory: SharedMemory, record: int, digest: bytes) -> None:
-        self.unit: Unit = limit.unit
-        self.limit = limit
-        self.amount = limit.amount
-        self.open = 0
-        self.used = self.rate = 0.0
+        super().__init__(limit)
         self._bind(memory, record, digest)
-
-    def adopt(self, limit: Limit, now_s: float) -> None:
-        self.limit = limit
-        self.amount = limit.amount
-
-    def wait_s(self, cost: float, now_s: float, wall_s: float) -> float:
-        return leases.WAIT_S if self.used + cost > self.amount else 0.0
-
-    def take(self, reservation: str, cost: float, now_s: float, wall_s: float) -> Part | None:
-        if self.used + cost > self.amount:
-            return None
-        self.open += 1
-        self.used += 1.0
-        return self, cost, 0.0
-
-    def untake(self, reservation: str) -> None:
-        self.open -= 1
-        self.used -= 1.0
-
-    def settle(self, reservation: str, mark: float, by: float, now_s: float) -> None:
-        self.open -= 1
-        self.used -= 1.0
-
-    def present(self, now_s: float, wall_s: float) -> tuple[float, float | None]:
-        return self.used, None
-
-    def free_in_s(self, wall_s: float) -> float | None:
-        return None
 
     def load(self) -> bool:
         """As `_SharedSliding.load`."""

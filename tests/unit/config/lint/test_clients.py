@@ -96,42 +96,27 @@ def test_a_limit_never_counts_where_another_always_bites_first(limits: str, neve
 
 
 @pytest.mark.parametrize(
-    ("models", "price", "warns"),
+    ("unit", "models", "price", "warns"),
     [
-        ("[smart]", "0.5", False),
-        ("[smart]", "2", True),
-        ("[smart]", "{input: 0.5, output: 4}", True),
-        ("[smart, dear]", "2", False),
-        ("[small]", "0", True),
-        ("[small, smart]", "0", False),
-        ("[wild/*]", "2", False),
+        ("spend: 5", "[smart]", "0.5", False),
+        ("spend: 5", "[smart]", "2", True),
+        ("spend: 5", "[smart]", "{input: 0.5, output: 4}", True),
+        ("spend: 5", "[smart, dear]", "2", False),
+        ("spend: 5", "[small]", "0", True),
+        ("spend: 5", "[small, smart]", "0", False),
+        ("spend: 5", "[wild/*]", "2", False),
+        ("tokens: 5M", "[smart]", "2", False),
+        ("tokens: 5M", "[smart]", "2.5", True),
+        ("tokens: 5M", "[smart, dear]", "2.5", False),
+        ("tokens: 5M", "[smart, wild/*]", "2.5", False),
+        ("tokens: 5M", "[small]", "0", True),
     ],
 )
-def test_a_budget_should_go_on_with_what_costs_less(models: str, price: str, warns: bool) -> None:
+def test_a_budget_should_go_on_with_what_costs_less_or_of_tokens_no_more(
+    unit: str, models: str, price: str, warns: bool
+) -> None:
     text = f"""\
-clients: {{default: {{models: {models}, limits: [{{spend: 5, per: day, then: {{alias: small}}}}]}}}}
-models:
-  smart: [{{target: mock/a, price: 2}}]
-  dear: [{{target: mock/a, price: 20}}]
-  small: [{{target: mock/b, price: {price}}}]
-  "wild/*": "openai/*"
-"""
-    assert [code.partition(": ")[2] for code in warnings(text)] == (["then-no-cheaper"] if warns else [])
-
-
-@pytest.mark.parametrize(
-    ("models", "price", "warns"),
-    [
-        ("[smart]", "2", False),
-        ("[smart]", "2.5", True),
-        ("[smart, dear]", "2.5", False),
-        ("[smart, wild/*]", "2.5", False),
-        ("[small]", "0", True),
-    ],
-)
-def test_a_budget_of_tokens_should_not_go_on_with_what_costs_more(models: str, price: str, warns: bool) -> None:
-    text = f"""\
-clients: {{default: {{models: {models}, limits: [{{tokens: 5M, per: day, then: {{alias: small}}}}]}}}}
+clients: {{default: {{models: {models}, limits: [{{{unit}, per: day, then: {{alias: small}}}}]}}}}
 models:
   smart: [{{target: mock/a, price: 2}}]
   dear: [{{target: mock/a, price: 20}}]
